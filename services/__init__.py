@@ -1,0 +1,1 @@
+"""The service: what takes raw examples in and streams balanced batches out."""
