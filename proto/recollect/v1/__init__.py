@@ -1,0 +1,1 @@
+"""The wire contract; the stubs in this folder are generated and never edited."""
