@@ -1,0 +1,65 @@
+"""Batches: the rows of one step as restore keys, which identify them and say where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+AnyIntegers: TypeAlias = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """The rows of one step, or of one rank in it, in the order of their positions."""
+
+    plan_id: str
+    step: int
+    positions: Integers
+    sources: Integers
+    """Number of the source in the plan."""
+    ordinals: Integers
+    """How many rows of the same source came before, in the whole plan."""
+    examples: Integers
+    """Row of the example inside its source of the snapshot."""
+    epochs: Integers
+    """Pass over the source, from 0."""
+
+    def __len__(self) -> int:
+        return int(self.positions.size)
+
+    def counts(self, num_sources: int) -> Integers:
+        """Rows of each source."""
+        return np.bincount(self.sources, minlength=num_sources).astype(np.int64)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over plan id and restore keys: what makes two batches the same batch."""
+        return batch_digest(self.plan_id, self.positions, self.sources, self.examples)
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Batch:
+        """The rows of this batch that are marked."""
+        return Batch(
+            plan_id=self.plan_id,
+            step=self.step,
+            positions=self.positions[rows],
+            sources=self.sources[rows],
+            ordinals=self.ordinals[rows],
+            examples=self.examples[rows],
+            epochs=self.epochs[rows],
+        )
+
+
+def batch_digest(
+    plan_id: str, positions: AnyIntegers, sources: AnyIntegers, examples: AnyIntegers
+) -> bytes:
+    """SHA-256 that identifies rows of a plan; any integer types give the same digest."""
+    digest = hashlib.sha256(plan_id.encode())
+    digest.update(len(positions).to_bytes(8, "little"))
+    for column in (positions, sources, examples):
+        digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+    return digest.digest()

@@ -1,0 +1,364 @@
+"""The one error tree: what went wrong, where, and what to do about it.
+
+Every failure a user can cause or meet is a `RecollectError` with a `Reason`. Reasons are numbers
+that are never reused, so a program may rely on them; the catalog gives each its gRPC status, its
+exit code and the text that may leave the server. A message never holds example text or a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+DOMAIN = "recollect"
+"""The domain that `google.rpc.ErrorInfo` carries for our reasons."""
+
+
+class Reason(IntEnum):
+    """Why a request was refused; a value, once released, never means anything else."""
+
+    INPUT_MALFORMED = 100
+    INPUT_ENCODING = 101
+    INPUT_EMPTY = 102
+    INPUT_TOO_LARGE = 103
+    INPUT_UNKNOWN_SPEAKER = 104
+    INPUT_UNKNOWN_FORMAT = 105
+    INPUT_NOT_FOUND = 106
+
+    MIX_INVALID = 200
+    MIX_SHARES = 201
+    MIX_UNKNOWN_SOURCE = 202
+    MIX_EMPTY_SOURCE = 203
+    MIX_EXHAUSTED = 204
+    MIX_PURPOSE = 205
+    PLAN_UNKNOWN = 206
+    PLAN_OUT_OF_RANGE = 207
+    RANK_INVALID = 208
+    RATIO_VIOLATED = 209
+    PLAN_TAMPERED = 210
+
+    DEIDENTIFICATION_FAILED = 300
+    POLICY_INVALID = 301
+
+    STORAGE_FULL = 400
+    STORAGE_CORRUPT = 401
+    STORAGE_LOCKED = 402
+    LEDGER_CORRUPT = 403
+    SOURCE_UNKNOWN = 404
+    SOURCE_CONFLICT = 405
+    STORAGE_FAILED = 406
+
+    TEACHER_MISSING = 500
+    TEACHER_CHANGED = 501
+    MODEL_UNUSABLE = 502
+
+    SERVER_UNAVAILABLE = 600
+    PORT_IN_USE = 601
+    DEADLINE_PASSED = 602
+    BATCH_DIFFERS = 603
+    VERSION_UNKNOWN = 604
+    INTERNAL = 605
+    RUN_UNKNOWN = 606
+    RUN_CONFLICT = 607
+    FRAME_TOO_LARGE = 608
+
+    CONFIG_INVALID = 700
+    PACKAGE_MISSING = 701
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consequence:
+    """What a reason means to the outside."""
+
+    status: str
+    """Name of the gRPC status code."""
+    exit_code: int
+    """Exit code of the command line, after BSD sysexits.h where it has a fitting one."""
+    public: str
+    """One sentence for documentation and for callers who may not see the message."""
+    advice: str
+    """What to do, where the error itself says nothing better."""
+
+
+def _means(status: str, exit_code: int, public: str, advice: str) -> Consequence:
+    return Consequence(status=status, exit_code=exit_code, public=public, advice=advice)
+
+
+CATALOG: Mapping[Reason, Consequence] = {
+    Reason.INPUT_MALFORMED: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "A row of the input cannot be parsed.",
+        "Correct the row, or pass bad rows over with --skip-bad-rows.",
+    ),
+    Reason.INPUT_ENCODING: _means(
+        "INVALID_ARGUMENT", 65, "The input is not valid UTF-8.", "Convert the file to UTF-8."
+    ),
+    Reason.INPUT_EMPTY: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "The input holds no rows.",
+        "Check that it is the file you meant and that it was written to its end.",
+    ),
+    Reason.INPUT_TOO_LARGE: _means(
+        "INVALID_ARGUMENT", 65, "A row exceeds the size limit.", "Split it into smaller ones."
+    ),
+    Reason.INPUT_UNKNOWN_SPEAKER: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "A message has a speaker that no rule maps.",
+        "Map the speaker with --mapping.",
+    ),
+    Reason.INPUT_UNKNOWN_FORMAT: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "The columns match no known layout.",
+        "Name the columns with --mapping.",
+    ),
+    Reason.INPUT_NOT_FOUND: _means(
+        "NOT_FOUND", 66, "The input cannot be opened.", "Check the path and its permissions."
+    ),
+    Reason.MIX_INVALID: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "The mix breaks its schema.",
+        "Compare the mix with docs/how-to/mix.md.",
+    ),
+    Reason.MIX_SHARES: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "The shares of a mix must sum to exactly 1.",
+        "Change the shares until they sum to exactly 1.",
+    ),
+    Reason.MIX_UNKNOWN_SOURCE: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The mix names a source that the store does not hold.",
+        "`recollect sources list` names the sources.",
+    ),
+    Reason.MIX_EMPTY_SOURCE: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The mix gives a share to a source without examples.",
+        "Ingest examples into it, or leave it out of the mix.",
+    ),
+    Reason.MIX_EXHAUSTED: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "A source runs out before the plan ends.",
+        "Take fewer steps, a smaller share, more examples or more epochs.",
+    ),
+    Reason.MIX_PURPOSE: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "A mix may only use sources of its own purpose.",
+        "Use sources of the purpose that the mix has.",
+    ),
+    Reason.PLAN_UNKNOWN: _means(
+        "NOT_FOUND", 66, "No such plan is in the ledger.", "Seal the mix with `recollect mix seal`."
+    ),
+    Reason.PLAN_OUT_OF_RANGE: _means(
+        "OUT_OF_RANGE",
+        64,
+        "The plan has no such step.",
+        "Ask for a step or position that the plan has.",
+    ),
+    Reason.RANK_INVALID: _means(
+        "INVALID_ARGUMENT",
+        64,
+        "The rank must be in 0 … world size - 1.",
+        "Number the ranks from 0 and give all of them the same world size.",
+    ),
+    Reason.RATIO_VIOLATED: _means(
+        "DATA_LOSS",
+        70,
+        "A batch is not what the plan prescribes.",
+        "Stop the run; `recollect audit run` says where it departs from its plan.",
+    ),
+    Reason.PLAN_TAMPERED: _means(
+        "DATA_LOSS",
+        70,
+        "A plan does not match its plan id.",
+        "Fetch the plan again from the service that sealed it.",
+    ),
+    Reason.DEIDENTIFICATION_FAILED: _means(
+        "INTERNAL",
+        70,
+        "De-identification did not finish; the example was quarantined.",
+        "The example stays out; shorten or correct it and ingest it again.",
+    ),
+    Reason.POLICY_INVALID: _means(
+        "INVALID_ARGUMENT",
+        78,
+        "The policy breaks its schema.",
+        "Compare the policy with docs/reference/configuration.md.",
+    ),
+    Reason.STORAGE_FULL: _means(
+        "RESOURCE_EXHAUSTED",
+        74,
+        "The disk is full; nothing was changed.",
+        "Free some space and repeat the command.",
+    ),
+    Reason.STORAGE_CORRUPT: _means(
+        "DATA_LOSS",
+        74,
+        "A segment does not match its digest.",
+        "Restore the file from a backup; `recollect audit verify` finds all damage.",
+    ),
+    Reason.STORAGE_LOCKED: _means(
+        "FAILED_PRECONDITION",
+        75,
+        "Another process serves this data folder.",
+        "Wait for the other process, or stop it.",
+    ),
+    Reason.LEDGER_CORRUPT: _means(
+        "DATA_LOSS",
+        74,
+        "The ledger's chain of digests is broken.",
+        "Restore the ledger from a backup.",
+    ),
+    Reason.SOURCE_UNKNOWN: _means(
+        "NOT_FOUND",
+        66,
+        "No such source is in the store.",
+        "`recollect sources list` names the sources.",
+    ),
+    Reason.SOURCE_CONFLICT: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The source exists with other properties.",
+        "Use another name, or the properties that the source has.",
+    ),
+    Reason.STORAGE_FAILED: _means(
+        "INTERNAL",
+        74,
+        "The disk refused to read or write.",
+        "Check the disk and its permissions, then repeat the command.",
+    ),
+    Reason.TEACHER_MISSING: _means(
+        "FAILED_PRECONDITION",
+        78,
+        "The teacher has not annotated this plan.",
+        "Let the teacher annotate the plan first: `recollect teacher annotate`.",
+    ),
+    Reason.TEACHER_CHANGED: _means(
+        "FAILED_PRECONDITION",
+        74,
+        "The teacher's weights do not match their pinned digest.",
+        "Restore the weights, or pin the new digest.",
+    ),
+    Reason.MODEL_UNUSABLE: _means(
+        "FAILED_PRECONDITION",
+        66,
+        "The model folder cannot be loaded.",
+        "Name a folder with config.json, model.safetensors and tokenizer.json.",
+    ),
+    Reason.SERVER_UNAVAILABLE: _means(
+        "UNAVAILABLE",
+        69,
+        "The service cannot be reached.",
+        "Start it with `recollect serve`, or name its address with --server.",
+    ),
+    Reason.PORT_IN_USE: _means(
+        "FAILED_PRECONDITION",
+        73,
+        "The address is already in use.",
+        "Stop the other process, or choose another address.",
+    ),
+    Reason.DEADLINE_PASSED: _means(
+        "DEADLINE_EXCEEDED", 75, "No answer came within the deadline.", "Try again."
+    ),
+    Reason.BATCH_DIFFERS: _means(
+        "DATA_LOSS",
+        70,
+        "A batch does not match its digest.",
+        "Stop the run and compare the versions of service and trainer.",
+    ),
+    Reason.VERSION_UNKNOWN: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The data was written by a newer version.",
+        "Use the version that wrote it, or a newer one.",
+    ),
+    Reason.INTERNAL: _means(
+        "INTERNAL",
+        70,
+        "The service failed; its log has the details.",
+        "Look into the service's log, and report it.",
+    ),
+    Reason.RUN_UNKNOWN: _means(
+        "NOT_FOUND",
+        66,
+        "No such run is in the ledger.",
+        "`recollect audit log --kind run_started` lists the runs.",
+    ),
+    Reason.RUN_CONFLICT: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The run exists with other properties.",
+        "Choose another run id, or use the plan and settings that the run began with.",
+    ),
+    Reason.FRAME_TOO_LARGE: _means(
+        "RESOURCE_EXHAUSTED",
+        65,
+        "A batch does not fit into one message.",
+        "Use a smaller batch, shorter rows or more ranks.",
+    ),
+    Reason.CONFIG_INVALID: _means(
+        "INVALID_ARGUMENT",
+        78,
+        "The configuration breaks its schema.",
+        "`recollect config schema` prints the schema, `--help` the options.",
+    ),
+    Reason.PACKAGE_MISSING: _means(
+        "FAILED_PRECONDITION",
+        78,
+        "An optional package is missing.",
+        'pip install "recollect[server]" to serve, "recollect[trainer]" to train.',
+    ),
+}
+
+
+class RecollectError(Exception):
+    """A refusal with its reason.
+
+    Args:
+        reason: what kind of failure this is.
+        message: what is wrong, with the offending value where it is not personal data.
+        where: the place: a field path, `file:line:column`, a source, a plan id.
+        fix: what the reader can do about it; the catalog's advice for the reason if left out.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.where = where
+        self.fix = fix or CATALOG[reason].advice
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        sentence = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
+        advice = f" {self.fix}" if self.fix else ""
+        return f"{place}{sentence}{advice}"
+
+    @property
+    def exit_code(self) -> int:
+        """The command line's exit code."""
+        return CATALOG[self.reason].exit_code
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata of the `google.rpc.ErrorInfo` that carries this error over the wire."""
+        return {"message": self.message, "where": self.where, "fix": self.fix}
+
+    @classmethod
+    def from_metadata(cls, reason: str, metadata: Mapping[str, str]) -> RecollectError:
+        """The error that `to_metadata` described; an unknown reason becomes `INTERNAL`."""
+        known = Reason[reason] if reason in Reason.__members__ else Reason.INTERNAL
+        return cls(
+            known,
+            metadata.get("message", reason),
+            where=metadata.get("where", ""),
+            fix=metadata.get("fix", ""),
+        )
