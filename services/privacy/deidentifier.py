@@ -1,0 +1,264 @@
+"""Deidentifier: the face of this room. Raw messages in, messages with surrogates out, or an error.
+
+Everything happens in memory. All messages of an example are read as one text, so that a question
+("your order number?") is context for its answer, and one person keeps one stand-in throughout.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from ...mixer.errors import Reason, RecollectError
+from ...mixer.example import Message, Speaker
+from .arithmetic import is_arithmetic
+from .detector import Detector
+from .finding import Finding, settle, split_at, trim
+from .known import find_known
+from .occurrences import occurrences, survivors
+from .policy import Policy
+from .surrogates import Surrogates, normalise
+
+_SEPARATOR = "\n\n"
+_MAX_NAME_CHARACTERS = 255
+_MIN_KEY_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deidentified:
+    """What may be stored of an example."""
+
+    messages: tuple[Message, ...]
+    findings: tuple[tuple[str, int], ...]
+    """(entity type, how many were replaced), sorted by type."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replacement:
+    """One identifier and its stand-in: raw text, never to be stored or logged."""
+
+    finding: Finding
+    original: str
+    surrogate: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """A text before and after, for showing invented data to people."""
+
+    text: str
+    replacements: tuple[Replacement, ...]
+
+
+class Deidentifier:
+    """Replaces identifiers by surrogates under one policy and one key."""
+
+    def __init__(self, policy: Policy, key: bytes) -> None:
+        if len(key) < _MIN_KEY_BYTES:
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                f"The key has {len(key)} bytes; at least {_MIN_KEY_BYTES} are needed.",
+                fix="Make one with `openssl rand -hex 32` and keep it away from the data.",
+            )
+        self.policy = policy
+        self._surrogates = Surrogates(key)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return Detector(self.policy)
+
+    def prove(self) -> None:
+        """Loads every recognizer and proves on invented text that they work.
+
+        Raises:
+            RecollectError: DEIDENTIFICATION_FAILED naming what does not.
+        """
+        self._detector.prove()
+
+    def deidentify(
+        self, messages: Sequence[Message], known_values: Sequence[str] = ()
+    ) -> Deidentified:
+        """The messages with every detected identifier replaced.
+
+        Raises:
+            RecollectError: INPUT_TOO_LARGE for a message over the policy's limit;
+                DEIDENTIFICATION_FAILED where a recognizer failed or timed out, or a detected value
+                would survive. The example must then be quarantined, never stored.
+        """
+        text, ranges = _join(messages, self.policy.max_characters)
+        with _closed():
+            replacements = self._replacements(text, ranges, known_values)
+            contents = _replace(text, ranges, replacements)
+            self._check("\n".join(contents), replacements)
+        counts = Counter(r.finding.entity_type for r in replacements)
+        return Deidentified(
+            messages=tuple(
+                replace(message, content=content)
+                for message, content in zip(messages, contents, strict=True)
+            ),
+            findings=tuple(sorted(counts.items())),
+        )
+
+    def find(self, text: str, known_values: Sequence[str] = ()) -> list[Finding]:
+        """Disjoint findings of one text, without propagation."""
+        with _closed():
+            return self._settled(text, [(0, len(text))], known_values)
+
+    def preview(self, text: str, known_values: Sequence[str] = ()) -> Preview:
+        """A text before and after; only for text that may be shown."""
+        message = Message(speaker=Speaker.USER, content=text)
+        whole, ranges = _join([message], self.policy.max_characters)
+        with _closed():
+            replacements = self._replacements(whole, ranges, known_values)
+            (content,) = _replace(whole, ranges, replacements)
+        return Preview(text=content, replacements=tuple(replacements))
+
+    @lru_cache(maxsize=1024)  # noqa: B019  # one for each service, which lives as long
+    def clean_name(self, name: str) -> str:
+        """The name of a file with identifiers replaced: it is stored beside each of its rows.
+
+        Raises:
+            RecollectError: as `deidentify`.
+        """
+        message = Message(speaker=Speaker.TEXT, content=name[:_MAX_NAME_CHARACTERS])
+        return self.deidentify([message]).messages[0].content
+
+    def pseudonym(self, subject: str) -> str:
+        """The keyed pseudonym of a subject: 32 hex digits."""
+        return self._surrogates.pseudonym(subject)
+
+    def _settled(
+        self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
+    ) -> list[Finding]:
+        found = [f for f in self._detector.find(text) if not is_arithmetic(f, text)]
+        if "KNOWN_VALUE" in self.policy.entities:
+            found.extend(self._known(text, known_values))
+        return settle(_trimmed(split_at(found, ranges), text), text)
+
+    def _known(self, text: str, values: Sequence[str]) -> list[Finding]:
+        return list(find_known(text, values, self.policy.regex_timeout_seconds))
+
+    def _replacements(
+        self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
+    ) -> list[Replacement]:
+        findings = self._settled(text, ranges, known_values)
+        if self.policy.propagate:
+            findings = _propagate(text, ranges, findings)
+        kinds = _kinds(text, findings)
+        avoid = frozenset(text[f.start : f.end].lower() for f in findings)
+        chosen: dict[str, str] = {}
+        replacements = []
+        for finding in findings:
+            original = text[finding.start : finding.end]
+            if original not in chosen:
+                kind = kinds[normalise(original)]
+                chosen[original] = self._surrogates.stand_in(kind, original, avoid)
+            replacements.append(
+                Replacement(finding=finding, original=original, surrogate=chosen[original])
+            )
+        return replacements
+
+    def _check(self, output: str, replacements: Sequence[Replacement]) -> None:
+        """Fail where a detected value is still there, verbatim, after all."""
+        if not self.policy.propagate:
+            return
+        survived = survivors(output, {r.original: r.finding.entity_type for r in replacements})
+        if survived:
+            kinds = ", ".join(sorted(survived))
+            raise RecollectError(
+                Reason.DEIDENTIFICATION_FAILED,
+                f"A detected value would survive ({kinds}).",
+                fix="The example stays quarantined.",
+            )
+
+
+@contextmanager
+def _closed() -> Iterator[None]:
+    """Turn any failure into a refusal; only its kind is told, since its message may quote text."""
+    try:
+        yield
+    except RecollectError:
+        raise
+    except Exception as error:
+        raise RecollectError(
+            Reason.DEIDENTIFICATION_FAILED,
+            f"De-identification failed with {type(error).__name__}.",
+            fix="The example stays quarantined.",
+        ) from None
+
+
+def _join(messages: Sequence[Message], max_characters: int) -> tuple[str, list[tuple[int, int]]]:
+    """All messages as one text, and where in it each of them lies."""
+    ranges: list[tuple[int, int]] = []
+    offset = 0
+    for number, message in enumerate(messages):
+        length = len(message.content)
+        if length > max_characters:
+            raise RecollectError(
+                Reason.INPUT_TOO_LARGE,
+                f"The message has {length} characters; the policy allows {max_characters}.",
+                where=f"messages[{number}]",
+                fix="Split the message, or raise max_characters in the policy.",
+            )
+        ranges.append((offset, offset + length))
+        offset += length + len(_SEPARATOR)
+    return _SEPARATOR.join(message.content for message in messages), ranges
+
+
+def _trimmed(findings: Iterable[Finding], text: str) -> list[Finding]:
+    return [kept for finding in findings if (kept := trim(finding, text)) is not None]
+
+
+def _propagate(
+    text: str, ranges: Sequence[tuple[int, int]], findings: list[Finding]
+) -> list[Finding]:
+    """The findings, and each other place where one of the found values stands."""
+    values = {text[f.start : f.end]: f.entity_type for f in findings}
+    more = occurrences(text, values)
+    return settle([*findings, *_trimmed(split_at(more, ranges), text)], text)
+
+
+def _kinds(text: str, findings: Sequence[Finding]) -> dict[str, str]:
+    """One kind for each value: a value found under two labels gets one stand-in.
+
+    A single word that ends a full name of the same example is that person's surname.
+    """
+    kinds: dict[str, str] = {}
+    surnames = set()
+    for finding in findings:
+        value = normalise(text[finding.start : finding.end])
+        kinds.setdefault(value, finding.entity_type)
+        if finding.entity_type == "PERSON" and " " in value:
+            surnames.add(value.rsplit(" ", 1)[1])
+    for finding in findings:
+        value = normalise(text[finding.start : finding.end])
+        alone = finding.entity_type == "PERSON" and " " not in value
+        if alone and (value in surnames or _after_honorific(text, finding.start)):
+            kinds[value] = "SURNAME"
+    return kinds
+
+
+def _after_honorific(text: str, start: int) -> bool:
+    before = text[max(start - 6, 0) : start].rstrip(" .").lower().split()
+    return bool(before) and before[-1] in {"mr", "mrs", "ms", "miss", "mx", "dr", "prof"}
+
+
+def _replace(
+    text: str, ranges: Sequence[tuple[int, int]], replacements: Sequence[Replacement]
+) -> list[str]:
+    """Contents of the messages with the replacements made, from right to left."""
+    contents = [text[start:end] for start, end in ranges]
+    current = len(ranges) - 1
+    for replacement in reversed(replacements):
+        finding = replacement.finding
+        while finding.start < ranges[current][0]:
+            current -= 1
+        base = ranges[current][0]
+        content = contents[current]
+        contents[current] = (
+            content[: finding.start - base] + replacement.surrogate + content[finding.end - base :]
+        )
+    return contents

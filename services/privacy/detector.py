@@ -1,0 +1,223 @@
+"""Detector: a Presidio analyzer that finds identifiers, opens no socket and fails closed.
+
+Presidio skips a pattern that times out, logs a warning and returns what the others found. Here
+every pattern is sealed: a time-out, like any other exception, fails the whole text.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import regex
+from presidio_analyzer import (
+    AnalyzerEngine,
+    EntityRecognizer,
+    PatternRecognizer,
+    RecognizerRegistry,
+    RecognizerResult,
+)
+from presidio_analyzer.predefined_recognizers import IbanRecognizer
+
+from ...mixer.errors import Reason, RecollectError
+from .engine import BlankEngine, ContextRule, forbid_look_ups
+from .finding import Finding
+from .gates import GatedRecognizer, gated
+from .names import PersonRecognizer
+from .phone import DensePhoneRecognizer
+from .policy import Policy
+from .recognizers import own_recognizers
+from .shadow import shadow_of
+
+# What Presidio lifts a weak finding to where a context word stands before it.
+_BOOSTED = 0.4
+# Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
+_NOT_STOCK = frozenset({"SpacyRecognizer", "PhoneRecognizer", "UrlRecognizer"})
+
+
+class PatternTimeout(Exception):
+    """A pattern took too long; not a `TimeoutError`, which Presidio would swallow."""
+
+
+class SealedRegex:
+    """A compiled regular expression whose time-out cannot be swallowed."""
+
+    def __init__(self, pattern: str, flags: int | None, seconds: float) -> None:
+        self._compiled = regex.compile(pattern, flags or 0)
+        self._seconds = seconds
+
+    def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
+        """Matches in the text, within our own limit instead of the given one."""
+        try:
+            yield from self._compiled.finditer(text, timeout=self._seconds)
+        except TimeoutError:
+            raise PatternTimeout from None
+
+
+class SealedIbanRecognizer(IbanRecognizer):
+    """The stock IBAN recognizer, whose own time-out would pass in silence, behind a sealed one."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        flags = self.global_regex_flags
+        own: Any = self
+        self._gates = [SealedRegex(pattern.regex, flags, seconds) for pattern in own.patterns]
+
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: Any = None, regex_flags: Any = None
+    ) -> list[RecognizerResult]:
+        """IBANs of the text."""
+        if not any(True for gate in self._gates for _ in gate.finditer(text)):
+            return []
+        return list(super().analyze(text, entities, nlp_artifacts, regex_flags))
+
+
+class Detector:
+    """Finds the identifiers that a policy names."""
+
+    def __init__(self, policy: Policy, extra: Iterable[EntityRecognizer] = ()) -> None:
+        # Presidio's debug log quotes the words around a finding; no log may hold raw text.
+        logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
+        forbid_look_ups()
+        self._policy = policy
+        self._recognizers: list[Any] = [*_recognizers(policy), *extra]
+        for recognizer in self._recognizers:
+            _seal(recognizer, policy.regex_timeout_seconds)
+        self._analyzer = AnalyzerEngine(
+            registry=RecognizerRegistry(recognizers=self._recognizers, supported_languages=["en"]),
+            nlp_engine=BlankEngine(),
+            supported_languages=["en"],
+            context_aware_enhancer=ContextRule(),
+        )
+
+    @property
+    def recognizers(self) -> tuple[str, ...]:
+        """Names of the recognizers that are loaded."""
+        return tuple(recognizer.name for recognizer in self._recognizers)
+
+    def prove(self) -> None:
+        """Refuse to work where a part that fails in silence is broken.
+
+        Checks that a context word raises a score, that time-outs are sealed in every pattern, and
+        that each entity type of the policy has a recognizer.
+        """
+        # Weak by itself (0.05); only a context word that no pattern of ours asks for lifts it.
+        results = self._scores("the travel document 918273645")
+        score = max((r.score for r in results if r.entity_type == "US_PASSPORT"), default=0.0)
+        if "US_PASSPORT" in self._policy.entities and score < _BOOSTED:
+            raise _broken("context words do not raise scores")
+        if not all(_is_sealed(recognizer) for recognizer in self._recognizers):
+            raise _broken("a pattern is not sealed against time-outs")
+        found = {entity for r in self._recognizers for entity in r.supported_entities}
+        orphans = sorted(self._policy.entities - found - {"KNOWN_VALUE"})
+        if orphans:
+            raise _broken(f"no recognizer finds {', '.join(orphans)}")
+
+    def find(self, text: str) -> list[Finding]:
+        """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
+        findings: dict[Finding, None] = {}
+        shadow = shadow_of(text)
+        policy = self._policy
+        for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
+            for result in self._analyze(piece):
+                start, end = shadow.span(result.start + first, result.end + first)
+                finding = Finding(
+                    entity_type=result.entity_type,
+                    start=start,
+                    end=end,
+                    score=round(float(result.score), 4),
+                )
+                findings[finding] = None
+        return list(findings)
+
+    def _scores(self, text: str) -> list[RecognizerResult]:
+        return list(self._analyzer.analyze(text, language="en", score_threshold=0.0))
+
+    def _analyze(self, text: str) -> list[RecognizerResult]:
+        try:
+            results = self._analyzer.analyze(
+                text, language="en", score_threshold=self._policy.score_threshold
+            )
+        except Exception as error:
+            # Messages of others may quote the text: only the kind of failure is passed on.
+            raise RecollectError(
+                Reason.DEIDENTIFICATION_FAILED,
+                f"A recognizer failed with {type(error).__name__}.",
+                fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
+            ) from None
+        return [result for result in results if result.entity_type in self._policy.entities]
+
+
+def _broken(what: str) -> RecollectError:
+    return RecollectError(
+        Reason.DEIDENTIFICATION_FAILED,
+        f"De-identification failed its self-test: {what}.",
+        fix="Install the versions of presidio-analyzer and spacy that recollect[server] names.",
+    )
+
+
+def pieces(text: str, size: int, overlap: int) -> Iterator[tuple[int, str]]:
+    """The text in overlapping pieces of at most `size`, each with its offset.
+
+    Cuts fall on white space where the overlap has any, so that no identifier is cut in two.
+    """
+    start = 0
+    while start + size < len(text):
+        end = start + size
+        space = max(
+            text.rfind(" ", end - overlap // 2, end), text.rfind("\n", end - overlap // 2, end)
+        )
+        end = space + 1 if space >= 0 else end
+        yield start, text[start:end]
+        back = text.find(" ", end - overlap, end - overlap // 2)
+        start = back + 1 if back >= 0 else end - overlap
+    yield start, text[start:]
+
+
+def _recognizers(policy: Policy) -> list[EntityRecognizer]:
+    registry = RecognizerRegistry(supported_languages=["en"])
+    registry.load_predefined_recognizers(languages=["en"])
+    stock = [r for r in registry.recognizers if type(r).__name__ not in _NOT_STOCK]
+    seconds = policy.regex_timeout_seconds
+    every = [
+        *(SealedIbanRecognizer(seconds) if isinstance(r, IbanRecognizer) else r for r in stock),
+        DensePhoneRecognizer(policy.phone_regions),
+        PersonRecognizer(seconds),
+        *own_recognizers(),
+    ]
+    return [
+        gated(r, policy.score_threshold)
+        for r in every
+        if policy.entities & set(r.supported_entities)
+    ]
+
+
+def _seal(recognizer: Any, seconds: float) -> None:
+    """Give a recognizer patterns of its own (stock ones are shared by the process), sealed."""
+    if isinstance(recognizer, GatedRecognizer):
+        return _seal(recognizer.inner, seconds)
+    if not isinstance(recognizer, PatternRecognizer) or isinstance(recognizer, IbanRecognizer):
+        return
+    own: Any = recognizer
+    flags = own.global_regex_flags
+    own.patterns = [copy.copy(pattern) for pattern in own.patterns]
+    for pattern in own.patterns:
+        pattern.compiled_regex = SealedRegex(pattern.regex, flags, seconds)
+        pattern.compiled_with_flags = flags
+
+
+def _is_sealed(recognizer: Any) -> bool:
+    if isinstance(recognizer, GatedRecognizer):
+        return _is_sealed(recognizer.inner)
+    if isinstance(recognizer, IbanRecognizer):
+        return isinstance(recognizer, SealedIbanRecognizer)
+    if not isinstance(recognizer, PatternRecognizer):
+        return True
+    own: Any = recognizer
+    flags = own.global_regex_flags
+    return all(
+        isinstance(pattern.compiled_regex, SealedRegex) and pattern.compiled_with_flags == flags
+        for pattern in own.patterns
+    )

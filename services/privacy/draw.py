@@ -1,0 +1,125 @@
+"""Draw: a keyed source of choices, the same for the same value and for nobody without the key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DIGITS = "0123456789"
+_CONSONANTS = (
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "th",
+    "v",
+    "w",
+)
+_MIDDLES = (
+    "al",
+    "an",
+    "ar",
+    "ed",
+    "el",
+    "em",
+    "en",
+    "er",
+    "il",
+    "im",
+    "in",
+    "ol",
+    "on",
+    "or",
+    "ul",
+    "ur",
+)
+_SURNAME_ENDS = (
+    "bourne",
+    "combe",
+    "field",
+    "ford",
+    "ham",
+    "hurst",
+    "leigh",
+    "low",
+    "mere",
+    "more",
+    "sey",
+    "stead",
+    "stone",
+    "ton",
+    "wick",
+    "wood",
+    "worth",
+    "by",
+    "dale",
+    "gate",
+)
+_FIRST_ENDS = (
+    "a",
+    "ia",
+    "ine",
+    "is",
+    "o",
+    "us",
+    "an",
+    "en",
+    "ette",
+    "ian",
+    "ina",
+    "ira",
+    "on",
+    "ela",
+    "ic",
+    "ys",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Choices for one kind of value; `attempt` gives another set when a choice was refused."""
+
+    key: bytes
+    kind: str
+    attempt: int = 0
+
+    def number(self, value: str, below: int, label: str = "") -> int:
+        """A number in 0 … below - 1 that depends on the value and the label."""
+        message = f"{self.kind}\x00{label}\x00{self.attempt}\x00{value}".encode()
+        digest = hmac.new(self.key, message, hashlib.sha256).digest()
+        return int.from_bytes(digest[:16], "big") % below
+
+    def choice(self, value: str, options: Sequence[str], label: str = "") -> str:
+        """One of the options."""
+        return options[self.number(value, len(options), label)]
+
+    def digits(self, value: str, count: int, label: str = "") -> str:
+        """A string of digits."""
+        return "".join(self.choice(value, DIGITS, f"{label}{index}") for index in range(count))
+
+    def surname(self, value: str) -> str:
+        """An invented surname: one of 6,400, so that it is hardly anybody's."""
+        return self._syllables(value, "surname", _SURNAME_ENDS).title()
+
+    def first_name(self, value: str) -> str:
+        """An invented first name: one of 5,120."""
+        return self._syllables(value, "first", _FIRST_ENDS).title()
+
+    def _syllables(self, value: str, label: str, ends: tuple[str, ...]) -> str:
+        parts = (_CONSONANTS, _MIDDLES, ends)
+        return "".join(self.choice(value, part, f"{label}{i}") for i, part in enumerate(parts))

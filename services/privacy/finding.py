@@ -1,0 +1,96 @@
+"""Findings: spans of identifiers in a text, and how overlapping ones are settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One identifier in a text: characters `start` up to `end`."""
+
+    entity_type: str
+    start: int
+    end: int
+    score: float
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+def settle(findings: Iterable[Finding], text: str) -> list[Finding]:
+    """Disjoint findings in text order that cover everything the given ones covered.
+
+    The longer finding wins a character; of equally long ones the more certain. What sticks out of
+    the loser stays a finding of its own, so that no detected character is lost, unless it is mere
+    punctuation.
+    """
+    winners: list[Finding] = []
+    for finding in sorted(
+        _united(findings), key=lambda f: (-_rank(f, text), f.start, f.entity_type)
+    ):
+        winners.extend(_outside(finding, winners, text))
+    return sorted(winners, key=lambda f: f.start)
+
+
+def _united(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings with overlapping ones of one type made one."""
+    united: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: (f.entity_type, f.start, f.end)):
+        last = united[-1] if united else None
+        if last and last.entity_type == finding.entity_type and finding.start < last.end:
+            end, score = max(last.end, finding.end), max(last.score, finding.score)
+            united[-1] = replace(last, end=end, score=score)
+        else:
+            united.append(finding)
+    return united
+
+
+def _rank(finding: Finding, text: str) -> float:
+    # Length first: "MG Road 12, 560001" must not fall apart because its PIN code is more certain.
+    return len(finding) + finding.score / 2
+
+
+def _outside(finding: Finding, winners: Sequence[Finding], text: str) -> list[Finding]:
+    pieces = [finding]
+    for winner in winners:
+        pieces = [part for piece in pieces for part in _minus(piece, winner)]
+    return [
+        trimmed
+        for piece in pieces
+        if (trimmed := trim(piece, text)) is not None
+        and (len(trimmed) > 1 or len(finding) == 1 or text[trimmed.start].isdigit())
+    ]
+
+
+def _minus(piece: Finding, winner: Finding) -> list[Finding]:
+    if piece.end <= winner.start or winner.end <= piece.start:
+        return [piece]
+    sides = (
+        replace(piece, end=min(piece.end, winner.start)),
+        replace(piece, start=max(piece.start, winner.end)),
+    )
+    return [side for side in sides if side.start < side.end]
+
+
+def trim(finding: Finding, text: str) -> Finding | None:
+    """The finding without white space and punctuation at its edges; None if nothing is left."""
+    start, end = finding.start, finding.end
+    while start < end and not (text[start].isalnum() or text[start] in "+(@#"):
+        start += 1
+    while start < end and not (text[end - 1].isalnum() or text[end - 1] in ")"):
+        end -= 1
+    if not any(character.isalnum() for character in text[start:end]):
+        return None
+    return replace(finding, start=start, end=end)
+
+
+def split_at(findings: Iterable[Finding], boundaries: Sequence[tuple[int, int]]) -> list[Finding]:
+    """The findings cut to the (start, end) ranges of messages; none spans two of them."""
+    return [
+        replace(finding, start=max(finding.start, start), end=min(finding.end, end))
+        for finding in findings
+        for start, end in boundaries
+        if finding.start < end and start < finding.end
+    ]

@@ -1,0 +1,312 @@
+r"""Recognizers: patterns for the identifiers of support dialogues that Presidio does not know.
+
+Each is a Presidio `PatternRecognizer`. `\K` drops the cue from a match ("order number \K123"), so
+that only the identifier itself is replaced. Cues ask for digits and are tried on worked maths
+problems: a quantity must never become an identifier.
+"""
+
+from __future__ import annotations
+
+import regex
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
+from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
+
+_IGNORE_CASE = regex.IGNORECASE | regex.MULTILINE
+_EXACT_CASE = regex.MULTILINE
+
+# A code holds at least so many digits, and may hold letters, hyphens, slashes.
+_CODE = r"(?=(?:[a-z/_-]*\d){{{digits}}})[a-z0-9](?:[\w/-]*[a-z0-9])?(?![\w$₹€£%])"
+_CODE_3 = _CODE.format(digits=3)
+_CODE_6 = _CODE.format(digits=6)
+# Behind "number": digits in groups as well.
+_GROUPED = rf"(?-i:[A-Z]{{2,4}} (?=\d))?{_CODE_3}(?: \d{{2,6}}\b){{0,4}}"
+# Standing alone: many digits, or a capital letter among fewer.
+_CAPITAL = r"(?-i:(?=[\d/-]*[A-Z])(?=(?:[A-Z/_-]*\d){4})[A-Z0-9][A-Z0-9/-]*[A-Z0-9](?!\w))"
+_MIXED = rf"(?:{_CODE_6}|{_CAPITAL})"
+_QUALIFIER = r"[ _-]?(?:ids?|no|nos|num|numbers?|reference|ref|code)\b\.?"
+_LINK = r"(?:\s{0,3}(?:\b(?:is|was|are|for|of)\b|[:#=(\-]))*\s{0,3}\#?"
+
+_ORDER = (
+    r"order|invoice|purchase|booking|receipt|refund|return|shipment|confirmation|reservation|"
+    r"parcel|package"
+)
+_ACCOUNT = (
+    r"account|acct|a/c|customer|client|member|membership|user|policy|employee|staff|transaction|"
+    r"txn|utr|reference|ticket|case|complaint|claim|service request|request|loan|contract|"
+    r"patient|student|registration|serial|badge|pension|aadhaar|aadhar|pan|card"
+)
+_TRACKING = r"tracking|awb|consignment|waybill|docket"
+
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    r"sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_DATE = (
+    r"(?:\d{1,4}[/.\-]\d{1,2}[/.\-]\d{2,4}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ \-]{_MONTH},?[ \-]\d{{2,4}}"
+    rf"|{_MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})\b"
+)
+
+_STREET = (
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Boulevard|Blvd|Court|Ct|Place|Pl|Square|Sq|"
+    r"Terrace|Crescent|Circle|Parkway|Pkwy|Highway|Hwy|Close|Way|Nagar|Colony|Layout|Marg|Vihar|"
+    r"Enclave|Mews|Yard|Quay|Wharf|Row|Walk|Rise|Grove|Hill|Green|Society|Residency|Residences|Apartments?|Apts?|Towers?|Heights|Gardens?|Estate|Chowk|"
+    r"Bazaar|Puram|Main|Cross|Phase|Sector|Block|Kunj|Bagh|Park)\b"
+)
+_UNIT = r"(?:(?:Flat|House|Plot|Door|Apt|Apartment|Unit|Suite|Villa|Room)\.? ?(?:No\.?|Number)? ?)"
+_NUMBER = r"#?(?:[A-Z]-?)?\d{1,5}(?:[A-Za-z](?![a-z]))?(?:[/-]\d{1,4}[A-Z]?)?"
+_TOWN = r"\p{Lu}[\p{L}.'’-]+(?: \p{Lu}[\p{L}.'’-]+){0,2}"
+# Words that start a sentence with a quantity: "About 450 000 people".
+_STARTERS = (
+    r"If|About|The|Of|And|In|At|For|Over|Only|Around|Nearly|Almost|There|With|From|Another|Some|"
+    r"Then|Thus|So|But|When|After|Before|Since|While|This|That|These|Those|Each|Every|All|He|She|"
+    r"They|We|It|Because|Out|Total|How"
+)
+_POSTCODE = r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
+_TAIL = (
+    rf"(?:(?:,\s?|\s?-\s?| )(?:{_POSTCODE}|{_UNIT}?{_NUMBER}(?!\w)"
+    rf"|(?:\d(?:st|nd|rd|th) )?{_TOWN}|\d{{3}} \d{{3}}\b)){{0,6}}"
+)
+
+
+def own_recognizers() -> list[EntityRecognizer]:
+    """All of them, freshly made."""
+    return [
+        _numbered("ORDER_ID", _ORDER, _ORDER, *_ORDER_SHAPES),
+        _numbered("ACCOUNT_ID", _ACCOUNT, _ACCOUNT_BARE, *_ACCOUNT_SHAPES),
+        _numbered("TRACKING_ID", _TRACKING, _TRACKING, *_TRACKING_SHAPES),
+        _recognizer("PHONE_NUMBER", _PHONES, _IGNORE_CASE),
+        CreditCardRecognizer(patterns=[_CARD_SHAPE], name="AnyCardRecognizer"),
+        _recognizer("CREDIT_CARD", _CARDS, _IGNORE_CASE),
+        _recognizer("IBAN_CODE", _IBANS, _IGNORE_CASE),
+        _recognizer("US_SSN", _SOCIAL, _IGNORE_CASE),
+        _recognizer("US_PASSPORT", _PASSPORTS, _IGNORE_CASE),
+        _recognizer("US_DRIVER_LICENSE", _LICENCES, _IGNORE_CASE),
+        _recognizer("DATE_OF_BIRTH", _BIRTH_DATES, _IGNORE_CASE),
+        _recognizer("USERNAME", _USERNAMES, _IGNORE_CASE),
+        _recognizer("URL", _URLS, _IGNORE_CASE),
+        _recognizer("ADDRESS", _ADDRESSES, _EXACT_CASE),
+        _recognizer("ADDRESS", _ADDRESSES_LOWER, _IGNORE_CASE),
+    ]
+
+
+def _recognizer(entity: str, patterns: tuple[Pattern, ...], flags: int) -> PatternRecognizer:
+    return PatternRecognizer(
+        supported_entity=entity,
+        # Recognizers are sealed against time-outs pattern by pattern: none may be shared.
+        patterns=[Pattern(p.name, p.regex, p.score) for p in patterns],
+        name=f"{patterns[0].name.title().replace(' ', '')}Recognizer",
+        global_regex_flags=flags,
+    )
+
+
+def _numbered(entity: str, cues: str, bare_cues: str, *shapes: Pattern) -> PatternRecognizer:
+    """Codes after a cue: few digits if the cue says "number" or "#", many if it stands alone."""
+    pattern = (
+        rf"\b(?:(?:{cues})(?:s?{_QUALIFIER}{_LINK}|\s?(?:#|:|no\.)\s?\#?)\K{_GROUPED}"
+        rf"|(?:{bare_cues})s?\s(?:is\s|was\s)?\K{_MIXED})"
+    )
+    name = f"{entity.partition('_')[0]} cue"
+    return _recognizer(entity, (Pattern(name, pattern, 0.7), *shapes), _IGNORE_CASE)
+
+
+_ACCOUNT_BARE = (
+    r"account|acct|a/c|reference|ticket|complaint|transaction|txn|utr|case|policy|badge|claim|"
+    r"membership|case id|customer id"
+)
+_ORDER_SHAPES = (
+    Pattern("three blocks", r"(?<![\w.$-])\d{3}-\d{5,8}-\d{4,8}(?![\w-])", 0.8),
+    Pattern(
+        "long blocks",
+        r"(?<![\w.$-])(?=(?:-?\d){12,20}(?!-?\d))\d{2,6}(?:-\d{3,10}){1,3}(?![\w-])",
+        0.6,
+    ),
+)
+_ACCOUNT_SHAPES = (
+    Pattern(
+        "hash", r"(?-i:(?<![\w&/])#\K(?=(?:[A-Z-]*\d){5})[A-Z0-9][A-Z0-9-]+[A-Z0-9](?!\w))", 0.5
+    ),
+    Pattern(
+        "ending in",
+        r"\b(?:account|acct|a/c|card)[^.\n\d]{0,30}ending (?:in|with) \K\d{3,6}\b",
+        0.6,
+    ),
+    Pattern("aadhaar", r"(?<![\w.$+-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| \d)", 0.5),
+    Pattern("pan", r"(?-i:(?<![\w-])[A-Z]{5}\d{4}[A-Z](?![\w-]))", 0.6),
+    Pattern(
+        "mixed code",
+        r"(?-i:(?<![\w/=.-])(?=(?:[A-Z]*\d){4})(?=(?:\d*[A-Z]){2})[A-Z0-9]{11,24}(?![\w=.]))",
+        0.45,
+    ),
+    Pattern(
+        "long number",
+        r"(?<![\w.,$₹€£%^*/+=<>(\[{-])(?<![-+*/=<>^]\s)(?!\d*000\b)\d{11,18}(?![\w%^*/+=<>]|\s?[-+*/=<>^×]|[.,]\d)",
+        0.45,
+    ),
+)
+_TRACKING_SHAPES = (
+    Pattern("ups", r"\b1Z[0-9A-Z]{16}\b", 0.9),
+    Pattern("postal union", r"(?-i:\b[A-Z]{2}\d{9}[A-Z]{2}\b)", 0.8),
+)
+_PHONES = (
+    Pattern(
+        "phone cue",
+        r"\b(?:phone|mobile|cell|cellphone|contact|whatsapp|telephone|tel|fax|my number|"
+        r"(?:call|text|reach|ring)"
+        r"(?: me| us| him| her)?(?: back)?(?: at| on))\b[^\d\n+($₹€£]{0,16}"
+        r"\K[+(]{0,2}(?=(?:[ ().-]{0,2}\d){7,14}(?!\d))\d[\d ().-]{5,18}\d(?!\w)",
+        0.6,
+    ),
+    Pattern(
+        "north american",
+        r"(?<![\w.$/-])(?:\+?1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[.-]\d{4}(?![\w-])",
+        0.5,
+    ),
+    Pattern(
+        "international",
+        r"(?<![\w+])\+\d{1,3}[ .-]?\(?\d{2,5}\)?(?:[ .-]?\d{2,5}){1,4}(?![\w-])",
+        0.5,
+    ),
+    Pattern(
+        "extended",
+        r"(?<![\w.$/-])(?:(?:\+|00)?\d{1,3}[ .-])?\(?\d{3}\)?[ .-]?\d{3}[ .-]\d{4}"
+        r"\s?(?:x|ext\.?)\s?\d{1,6}\b",
+        0.6,
+    ),
+    Pattern(
+        "phone label behind",
+        r"(?<![\w.$/-])\+?\(?\d(?:[ ().-]{0,2}\d){6,13}"
+        r"(?=[ -]{1,3}(?:office|fax|desk|mobile|cell|home)\b)",
+        0.6,
+    ),
+    Pattern("fictitious", r"(?<![\w.$/-])555-\d{4}(?![\w-])", 0.5),
+)
+_CARDS = (
+    Pattern(
+        "card cue",
+        r"\b(?:card|visa|mastercard|amex|maestro|rupay|debit|credit)\b[^\d\n]{0,25}"
+        r"\K\d(?:[ -]?\d){12,18}(?!\d)",
+        0.6,
+    ),
+)
+_IBANS = (
+    Pattern(
+        "iban cue",
+        r"\biban\b[^\d\n]{0,20}?\K[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,4})?\b",
+        0.7,
+    ),
+)
+_CARD_SHAPE = Pattern(
+    "any network", r"(?<![\d.,-])[2-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{2,7}(?![\d-])", 0.3
+)
+_SOCIAL = (
+    Pattern(
+        "ssn cue",
+        r"\b(?:ssn|social security)\b[^\d\n]{0,20}\K\d{3}[ .-]?\d{2}[ .-]?\d{4}(?!\d)",
+        0.8,
+    ),
+)
+_PASSPORTS = (Pattern("passport cue", rf"\bpassport(?:{_QUALIFIER})?{_LINK}\K{_CODE_6}", 0.7),)
+_LICENCES = (
+    Pattern(
+        "licence cue",
+        rf"\b(?:driver['’]?s?|driving) licen[cs]e(?:{_QUALIFIER})?{_LINK}\K{_CODE_3}",
+        0.7,
+    ),
+)
+_BIRTH_DATES = (
+    Pattern(
+        "birth cue",
+        rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday|born)\b[^\d]{{0,24}}?\K{_DATE}",
+        0.8,
+    ),
+)
+_USERNAMES = (
+    Pattern(
+        "handle",
+        r"(?<![\w@./]|^\s*)@(?!media\b|import\b|param\b|return|property\b|override\b)"
+        r"[a-z_][\w.]{1,28}\w(?![\w(@])",
+        0.5,
+    ),
+    Pattern(
+        "username cue",
+        r"\b(?:user ?name|user id|user|login(?: id| name)?|screen name|handle|skype|telegram|"
+        r"instagram|insta|twitter|discord|gamertag|profile|(?:logg?(?:ed)?|sign(?:ed)?) in as|"
+        r"known as|behalf as|username (?:from|to)|goes by)(?: (?:id|handle|name|account))?"
+        r"(?: is|:|,| -|\s?=)?\s?['\"]?"
+        r"\K(?=[\w.-]*[\d_]|\w+\.\w|\w+['\"])@?[a-z][\w.-]{2,30}\w",
+        0.6,
+    ),
+    Pattern("username line", r"\buser ?name:\s\K@?[\w][\w.-]{2,30}\w", 0.6),
+    Pattern("numbered handle", r"(?<![\w@/.$-])[a-z]{3,}+[_.][a-z]{3,}+\d{2,4}+(?![\w@(.=])", 0.45),
+    Pattern(
+        "payment handle",
+        r"(?<![\w.-])[\w.-]{2,40}@(?:ybl|upi|paytm|axl|ibl|apl|ok(?:axis|sbi|icici|hdfcbank)|"
+        r"sbi|icici|hdfcbank)\b(?!\.\w)",
+        0.7,
+    ),
+)
+_URLS = (Pattern("url", r"(?<![\w@])(?:https?://|www\.)[^\s<>\"'()\[\]{}|\\^`]{3,}", 0.6),)
+_ADDRESSES = (
+    Pattern(
+        "street address",
+        rf"(?<![\w$₹€£.,/+*=-])#?\d{{1,5}}(?:[A-Za-z](?![a-z]))?(?:[/-]\d{{1,4}}[A-Z]?)?(?:, ?| )"
+        rf"(?:{_UNIT}?{_NUMBER}(?:, ?| ))?"
+        rf"(?:(?:\p{{Lu}}[\p{{L}}.'’-]*|\d{{1,3}}(?:st|nd|rd|th))(?:, ?| )){{1,4}}{_STREET}{_TAIL}"
+        rf"(?:[^\n\d]{{0,12}}(?:\n[ ,]{{0,6}}\p{{L}}[^\n\d]{{1,30}}){{1,2}}\d{{5,6}}\b)?",
+        0.7,
+    ),
+    Pattern("unit", r"\b(?:Apt|APT|apt|Suite|suite|Ste)\.? ?#?\d{1,4}[A-Z]?\b", 0.5),
+    Pattern(
+        "flat",
+        rf"\b(?:Flat|Plot|Door|House|Unit|Villa)(?: No\.?| Number)? ?#?{_NUMBER},{_TAIL}",
+        0.6,
+    ),
+    Pattern("block", rf"(?<![\w.$/+*=-])[A-Z]-\d{{1,4}}(?:/\d{{1,4}})?,(?= ?\p{{Lu}}){_TAIL}", 0.5),
+    Pattern(
+        "named house",
+        r"\b\p{Lu}\p{Ll}+ (?:Cottage|House|Lodge|Forge|Farm|Building|Court|Villa),"
+        rf"(?=[^\n]{{0,40}}\d){_TAIL}",
+        0.5,
+    ),
+    Pattern(
+        "town and code",
+        rf"\b(?!(?:{_STARTERS})\b){_TOWN}(?:,? [A-Z]{{2}},?)? ?[,-]? ?"
+        rf"(?<![\d$])[1-9]\d{{2}} ?\d{{3}}(?![\w,.]\d|\w|-\d| ?[%+*/=])",
+        0.45,
+    ),
+    Pattern("state and zip", rf"{_TOWN},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?(?![\w-])", 0.6),
+    Pattern("uk postcode", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b", 0.6),
+)
+_ADDRESSES_LOWER = (
+    Pattern(
+        "address cue",
+        r"\b(?:address(?: is|'s|:| -|, )|i live at|lives? at|living at|(?:ship|deliver|send)(?:ed)?"
+        r"(?: it)? to|moved to)\s{0,2}(?:still |now |as )?"
+        rf"\K(?=.{{0,25}}\d)(?=[#\dA-Z]){_UNIT}?#?(?:[a-z]-?)?"
+        r"\d(?!\d*\s(?:people|days?|hours?|times|homes|houses|customers|different|more|other)\b)"
+        r"[^!?\n;]{4,90}?"
+        r"(?=[!?\n;]|\.(?:\s|$)|$| and my | but | please| pls| thanks)",
+        0.6,
+    ),
+    Pattern(
+        "postal code cue",
+        r"\b(?:pin ?code|pin|zip ?code|zip|postal code|postcode)\b"
+        r"(?: is|:|-|\s){0,3}\K\d{5,6}(?:-\d{4})?(?!\d)",
+        0.7,
+    ),
+    Pattern(
+        "unit behind street",
+        r"(?<![\w$₹€£.,/+*=-])(?:\d{1,5} ){1,2}\p{L}[^\n\d]{2,40}(?: \d{1,5}\.?)?"
+        r",?\s{1,4}(?:apt|suite)\.? ?\d{1,4}"
+        r"(?:(?:[ ,]{1,3}|[ ,]{0,3}\n[ ,>?]{0,6})\p{L}[^\n\d]{1,40}){0,3}(?:\b\d{5,6}\b)?",
+        0.6,
+    ),
+    Pattern(
+        "lower-case street",
+        r"(?<![\w$₹€£.,/+*=-])#?\d{1,5}[a-z]?(?:[/-]\d{1,4})?,? (?:[a-z'’]+,? ){1,4}?"
+        r"(?:street|road|rd|avenue|"
+        r"lane|nagar|colony|apartments?|layout|marg|vihar|enclave|cross)\b[^.!?\n]{0,50}?\b\d{5,6}\b",
+        0.6,
+    ),
+)

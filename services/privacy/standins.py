@@ -1,0 +1,272 @@
+"""Stand-ins: one maker per kind of identifier, each a pure function of the value and a draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+import regex
+
+from .draw import Draw
+from .gazetteer import HONORIFICS, PARTICLES
+
+_WORD = regex.compile(r"[^\W\d_]+")
+_DATE_FORMATS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y",
+    "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d.%m.%y", "%d %B %Y", "%d %b %Y", "%B %d, %Y",
+    "%B %d %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%B-%Y", "%d %B, %Y", "%d %b, %Y",
+)  # fmt: skip
+
+
+def squeeze(value: str) -> str:
+    """Letters and digits only, in lower case: one code however it is spaced."""
+    return "".join(character for character in value.lower() if character.isalnum())
+
+
+def make_code(value: str, draw: Draw) -> str:
+    """The same shape: a digit for a digit, a letter for a letter, the rest as it was."""
+    seed = squeeze(value)
+    return "".join(_same_sort(c, draw, seed, str(i)) for i, c in enumerate(value))
+
+
+def _same_sort(character: str, draw: Draw, seed: str, label: str) -> str:
+    if character.isdigit():
+        return draw.choice(seed, "0123456789", label)
+    if character.isalpha():
+        letter = draw.choice(seed, "abcdefghijkmnpqrstuvwxyz", label)
+        return letter.upper() if character.isupper() else letter
+    return character
+
+
+def fill(template: str, digits: str) -> str:
+    """The template with its digits replaced from the right; it shrinks or grows at its left."""
+    left = list(digits)
+    filled: list[str] = []
+    for character in reversed(template):
+        if not character.isdigit():
+            filled.append(character)
+        elif left:
+            filled.append(left.pop())
+    head = "".join(left)
+    body = "".join(reversed(filled))
+    return body[:1] + head + body[1:] if body[:1] in {"+", "("} else head + body
+
+
+def make_person(value: str, draw: Draw) -> str:
+    """A name for a name, word by word: the same first name stays the same in longer ones."""
+    words = _WORD.findall(value)
+    last = len(words) - 1
+    index = -1
+
+    def word_for(match: regex.Match[str]) -> str:
+        nonlocal index
+        index += 1
+        word: str = match.group()
+        lowered = word.lower()
+        if lowered in PARTICLES and 0 < index < last:
+            return word
+        if lowered in HONORIFICS and last > 0:
+            return word
+        if len(word) == 1:
+            return draw.choice(lowered, "ABCDEGHJKLMNPRSTVW", "initial")
+        new = draw.first_name(lowered) if index == 0 else draw.surname(lowered)
+        return _like(word, new)
+
+    return str(_WORD.sub(word_for, value))
+
+
+def make_surname(value: str, draw: Draw) -> str:
+    """A surname for a surname that stands alone: the one it has behind a first name."""
+    person = Draw(draw.key, "PERSON", draw.attempt)
+    return str(_WORD.sub(lambda m: _like(m.group(), person.surname(m.group().lower())), value))
+
+
+def _like(word: str, new: str) -> str:
+    if word.islower():
+        return new.lower()
+    return new.upper() if word.isupper() and len(word) > 2 else new
+
+
+def make_email(value: str, draw: Draw) -> str:
+    """An address at example.com (RFC 2606)."""
+    seed = value.lower()
+    name = f"{draw.first_name(seed)}.{draw.surname(seed)}{draw.digits(seed, 2)}".lower()
+    return f"{name}@example.com"
+
+
+def make_phone(value: str, draw: Draw) -> str:
+    """A number that nobody has: 555-01xx in North America, 07700 900xxx in Britain."""
+    seed = "".join(filter(str.isdigit, value))[-10:]
+    count = sum(character.isdigit() for character in value)
+    area = draw.choice(seed, "23456789", "a") + draw.choice(seed, "012345678", "b")
+    american = f"{area}{draw.choice(seed, '023456789', 'c')}55501{draw.digits(seed, 2)}"
+    british = f"7700900{draw.digits(seed, 3)}"
+    international = value.lstrip(" (").startswith(("+", "00"))
+    if international:
+        is_british = value.lstrip(" (+0").startswith("44")
+        return fill(value, "44" + british if is_british else "1" + american)
+    if count == 11 and next(filter(str.isdigit, value)) == "0":
+        return fill(value, "0" + british)
+    if count >= 10:
+        return fill(value, ("1" if count > 10 else "") + american.rjust(10, "0"))
+    # Shorter national numbers: none is reserved; a leading 0 before 555 01 leads nowhere.
+    return fill(value, ("0" * count + "55501" + draw.digits(seed, 2))[-count:])
+
+
+def make_card(value: str, draw: Draw) -> str:
+    """A number of the networks' well-known test range, with a valid check digit (ISO 7812)."""
+    seed = squeeze(value)
+    count = sum(character.isdigit() for character in value)
+    body = ("411111" + draw.digits(seed, count))[: count - 1]
+    return fill(value, body + luhn_digit(body))
+
+
+def luhn_digit(body: str) -> str:
+    """The digit that completes a number to a multiple of ten under Luhn's rule."""
+    doubled = (int(d) * (2 - index % 2) for index, d in enumerate(reversed(body)))
+    return str(-sum(d - 9 if d > 9 else d for d in doubled) % 10)
+
+
+def make_iban(value: str, draw: Draw) -> str:
+    """Same country and shape, with valid check digits (ISO 13616)."""
+    compact = squeeze(value).upper()
+    if len(compact) < 5 or not compact.isascii():
+        return make_code(value, draw)
+    account = make_code(compact[4:], draw)
+    numeric = "".join(str(int(c, 36)) for c in account + compact[:2] + "00")
+    plain = iter(f"{compact[:2]}{98 - int(numeric) % 97:02d}{account}")
+    return "".join(next(plain) if c.isalnum() else c for c in value)
+
+
+def make_ip(value: str, draw: Draw) -> str:
+    """An address of a documentation range (RFC 5737, RFC 3849); the prefix length stays."""
+    address, slash, prefix = value.partition("/")
+    seed = address.lower()
+    if ":" in address:
+        new = f"2001:db8::{draw.number(seed, 1 << 16, 'a'):x}:{draw.number(seed, 1 << 16, 'b'):x}"
+    else:
+        net = draw.choice(seed, ("192.0.2", "198.51.100", "203.0.113"), "net")
+        new = f"{net}.{1 + draw.number(seed, 254, 'host')}"
+    return new + slash + prefix
+
+
+def make_ssn(value: str, draw: Draw) -> str:
+    """An area from 900 on with a group below 50: neither issued nor a taxpayer number."""
+    seed = squeeze(value)
+    group = 1 + draw.number(seed, 49, "group")
+    return fill(
+        value, f"9{draw.digits(seed, 2, 'area')}{group:02d}{draw.digits(seed, 4, 'serial')}"
+    )
+
+
+def make_mac(value: str, draw: Draw) -> str:
+    """A locally administered address, so of no maker."""
+    seed = squeeze(value)
+    digits = iter("02" + "".join(draw.choice(seed, "0123456789abcdef", str(i)) for i in range(10)))
+    lower = value.islower()
+    new = "".join(next(digits, "0") if c.isalnum() else c for c in value)
+    return new if lower else new.upper()
+
+
+def make_uuid(value: str, draw: Draw) -> str:
+    """Hexadecimal digits for hexadecimal digits."""
+    seed = squeeze(value)
+    return "".join(
+        draw.choice(seed, "0123456789abcdef", str(i)) if c.isalnum() else c
+        for i, c in enumerate(value)
+    )
+
+
+def make_url(value: str, draw: Draw) -> str:
+    """A page at example.com."""
+    scheme, mark, _ = value.rpartition("://")
+    seed = value.lower()
+    return f"{scheme}{mark}www.example.com/{draw.surname(seed).lower()}{draw.digits(seed, 2)}"
+
+
+def make_username(value: str, draw: Draw) -> str:
+    """A handle for a handle; a payment handle keeps its at sign."""
+    seed = value.lower().lstrip("@")
+    new = f"{draw.first_name(seed).lower()}{draw.digits(seed, 3)}"
+    if value.startswith("@"):
+        return "@" + new
+    return f"{new}@example" if "@" in value else new
+
+
+def make_address(value: str, draw: Draw) -> str:
+    """Digits for digits and invented places for places; words for kinds of places stay."""
+    seed = squeeze(value)
+    position = -1
+    words = {word.lower() for word in regex.findall(r"\d+|[^\W\d_]+", value)}
+    kept = _KEPT_IN_ADDRESSES if words - _KEPT_IN_ADDRESSES else frozenset()
+
+    def part_for(match: regex.Match[str]) -> str:
+        nonlocal position
+        position += 1
+        part: str = match.group()
+        if part.isdigit():
+            return _number_like(part, draw, seed, position)
+        if part.lower() in kept:
+            return part
+        if len(part) <= 2:
+            return "".join(_same_sort(c, draw, seed, f"{position}.{i}") for i, c in enumerate(part))
+        return _like(part, draw.surname(part.lower()))
+
+    return str(regex.sub(r"\d+|[^\W\d_]+", part_for, value))
+
+
+def _number_like(part: str, draw: Draw, seed: str, position: int) -> str:
+    first = draw.choice(seed, "123456789", f"{position}first")
+    return first + draw.digits(seed, len(part) - 1, str(position))
+
+
+_KEPT_WORDS = """
+street st road rd avenue ave lane ln drive boulevard blvd court ct place pl square sq terrace
+crescent circle parkway pkwy highway hwy close way nagar colony layout marg vihar enclave society
+residency residences apartment apartments apt towers tower heights garden gardens estate chowk
+bazaar puram main cross phase sector block kunj bagh park flat house plot door unit suite villa
+room no number near opp opposite behind next to the of and floor th nd north south east west old
+new
+"""
+_KEPT_IN_ADDRESSES = frozenset(_KEPT_WORDS.split())
+
+
+def make_date(value: str, draw: Draw) -> str:
+    """The date shifted by up to half a year; text that is no date keeps its shape."""
+    parsed, form = _parse_date(value)
+    if parsed is None:
+        return make_code(value, draw)
+    days = 1 + draw.number(value.lower(), 180, "days")
+    days = days if draw.number(value.lower(), 2, "sign") else -days
+    if form.endswith("%y"):
+        days = days % 28 + 1
+    return (parsed + timedelta(days=days)).strftime(form)
+
+
+def _parse_date(value: str) -> tuple[date | None, str]:
+    plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|(?<=\d) of\b|\.(?=\s)", "", value)
+    for form in _DATE_FORMATS:
+        try:
+            return datetime.strptime(plain, form).date(), form
+        except ValueError:
+            continue
+    return None, ""
+
+
+MAKERS: dict[str, Callable[[str, Draw], str]] = {
+    "ADDRESS": make_address,
+    "CODE": make_code,
+    "CREDIT_CARD": make_card,
+    "DATE": make_date,
+    "EMAIL_ADDRESS": make_email,
+    "IBAN_CODE": make_iban,
+    "IP_ADDRESS": make_ip,
+    "MAC_ADDRESS": make_mac,
+    "PERSON": make_person,
+    "PHONE_NUMBER": make_phone,
+    "SURNAME": make_surname,
+    "URL": make_url,
+    "USERNAME": make_username,
+    "US_SSN": make_ssn,
+    "UUID": make_uuid,
+}

@@ -1,0 +1,96 @@
+"""Surrogates: realistic stand-ins for identifiers, chosen by a keyed digest of the value.
+
+HMAC-SHA256 over the key, the entity type and the normalised value seeds the choice: the same value
+always gets the same stand-in, and without the key nothing leads back. Where a range is reserved for
+documentation or fiction the stand-in comes from it, so that it reaches nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+
+import regex
+
+from ...mixer.errors import Reason, RecollectError
+from .draw import Draw
+from .standins import MAKERS, make_code
+
+_MAX_TRIES = 64
+
+# A code is the same code under whichever label it was found.
+_SAME_KIND = {
+    "ORDER_ID": "CODE",
+    "ACCOUNT_ID": "CODE",
+    "TRACKING_ID": "CODE",
+    "US_BANK_NUMBER": "CODE",
+    "US_DRIVER_LICENSE": "CODE",
+    "US_PASSPORT": "CODE",
+    "UK_NHS": "CODE",
+    "MEDICAL_LICENSE": "CODE",
+    "CRYPTO": "CODE",
+    "US_ITIN": "US_SSN",
+    "DATE_OF_BIRTH": "DATE",
+    "DATE_TIME": "DATE",
+}
+
+
+def normalise(value: str) -> str:
+    """The form under which two spellings of a value count as one: case and spacing are ignored."""
+    return " ".join(value.lower().split())
+
+
+class Surrogates:
+    """Chooses stand-ins with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def stand_in(self, entity_type: str, value: str, avoid: Iterable[str] = ()) -> str:
+        """The stand-in for a value; it contains neither the value nor one of `avoid`.
+
+        Args:
+            entity_type: what the value is.
+            value: the identifier as the text has it.
+            avoid: lower-cased values of the same example that must not come back by chance.
+        """
+        kind = kind_of(entity_type, value)
+        maker: Callable[[str, Draw], str] = MAKERS.get(kind, make_code)
+        forbidden = {value.lower(), *avoid}
+        for attempt in range(_MAX_TRIES):
+            candidate = maker(value, Draw(self._key, kind, attempt))
+            lowered = candidate.lower()
+            if candidate and not any(_comes_back(text, lowered) for text in forbidden):
+                return candidate
+        raise RecollectError(
+            Reason.DEIDENTIFICATION_FAILED,
+            f"No stand-in of type {entity_type} could be found.",
+            fix="The example stays quarantined.",
+        )
+
+    def pseudonym(self, subject: str) -> str:
+        """32 hex digits that stand for a subject; equal subjects, equal pseudonyms."""
+        message = b"subject\x00" + normalise(subject).encode()
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
+
+
+def _comes_back(value: str, candidate: str) -> bool:
+    # A short word of another value may well be part of a longer one by chance ("al" in "Alder").
+    if len(value) < 4:
+        return value in regex.findall(r"\w+", candidate) or value == candidate
+    return value in candidate
+
+
+def kind_of(entity_type: str, value: str) -> str:
+    """The maker's name for a finding; a known value is judged by its looks."""
+    if entity_type != "KNOWN_VALUE":
+        return _SAME_KIND.get(entity_type, entity_type)
+    if "@" in value[1:]:
+        return "EMAIL_ADDRESS"
+    digits = sum(character.isdigit() for character in value)
+    if not digits:
+        return "PERSON"
+    if value[:1] in "+(" and digits >= 7:
+        return "PHONE_NUMBER"
+    return "ADDRESS" if len(value.split()) >= 3 and digits < len(value) // 2 else "CODE"
