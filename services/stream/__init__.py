@@ -1,0 +1,25 @@
+"""Streaming: token cache, Arrow frames and the batch service."""
+
+from .annotations import AnnotationShelf, AnnotationWriter
+from .caches import TokenCaches
+from .frames import MAX_FRAME_BYTES, encode_frame
+from .options import SERVER_OPTIONS
+from .service import PlanBook, StreamServicer
+from .template import ChatTemplate, Rendered, tokenizer_digest
+from .tokens import CacheKey, TokenCache
+
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "SERVER_OPTIONS",
+    "AnnotationShelf",
+    "AnnotationWriter",
+    "CacheKey",
+    "ChatTemplate",
+    "PlanBook",
+    "Rendered",
+    "StreamServicer",
+    "TokenCache",
+    "TokenCaches",
+    "encode_frame",
+    "tokenizer_digest",
+]

@@ -1,0 +1,297 @@
+"""Token caches: the rendered rows of one source, memory-mapped.
+
+A cache is an Arrow IPC file of record batches with a fixed number of rows, so row r lies in batch r
+// ROWS_PER_CHUNK and is found in O(1) with nothing read at start-up. It is only a cache: it is
+keyed by everything that it depends on, each batch carries a checksum that is verified when the
+batch is first touched, and whatever is wrong with it is cured by building it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ...mixer.errors import Reason, RecollectError
+from ...mixer.example import Example, Message
+from .durable import atomic_file
+from .template import ChatTemplate, Rendered
+
+FORMAT = b"recollect-tokens-1"
+ROWS_PER_CHUNK = 4096
+"""Rows of a record batch: a few MB, which is what one checksum covers."""
+CHARACTERS_AT_ONCE = 1 << 18
+"""How much text is encoded together: enough for the tokenizer's threads."""
+
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, pa.lib.ArrowException)
+"""What reading a file raises that is missing or damaged, wherever the damage hits."""
+
+SCHEMA = pa.schema(
+    [
+        ("input_ids", pa.list_(pa.int32())),
+        ("loss_mask", pa.list_(pa.bool_())),
+        ("num_tokens", pa.int32()),
+        ("num_supervised", pa.int32()),
+    ]
+)
+
+Number = TypeVar("Number", np.int32, np.uint8)
+Int32s = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheKey:
+    """Everything that the rows of a cache depend on."""
+
+    content_digest: str
+    tokenizer_digest: str
+    max_length: int
+    num_rows: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cache: equal names, equal rows."""
+        fields = (
+            FORMAT.decode(),
+            self.content_digest,
+            self.tokenizer_digest,
+            str(self.max_length),
+            str(self.num_rows),
+            str(ROWS_PER_CHUNK),
+        )
+        return hashlib.sha256("\n".join(fields).encode()).hexdigest()[:32]
+
+
+class DamagedCache(Exception):
+    """A cache file is not what was written; it has to be built again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """One record batch as views into the memory map."""
+
+    offsets: Int32s
+    input_ids: Int32s
+    packed_mask: npt.NDArray[np.uint8]
+    """The loss mask, eight tokens to a byte, lowest bit first."""
+    num_tokens: Int32s
+    num_supervised: Int32s
+
+
+class TokenCache:
+    """The tokens of one source; safe to share between threads."""
+
+    def __init__(self, path: Path, key: CacheKey) -> None:
+        """Maps the file at `path`.
+
+        Raises:
+            DamagedCache: the file is missing, cut off, or was made from something else.
+        """
+        self.key = key
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        except UNREADABLE as error:
+            raise DamagedCache(type(error).__name__) from error
+        metadata = self._reader.schema.metadata or {}
+        num_chunks = -(-key.num_rows // ROWS_PER_CHUNK)
+        if (
+            metadata.get(b"key") != key.name.encode()
+            or not self._reader.schema.equals(SCHEMA)
+            or self._reader.num_record_batches != num_chunks
+        ):
+            raise DamagedCache("another key, schema or length")
+        self._chunks: list[Chunk | None] = [None] * num_chunks
+        self._reading = Lock()
+
+    def __len__(self) -> int:
+        return self.key.num_rows
+
+    def gather(self, example_rows: npt.NDArray[np.int64]) -> tuple[list[Int32s], list[Bools]]:
+        """Token ids (views, not copies) and loss masks of the rows, in the order asked for."""
+        ids: list[Int32s] = []
+        packed: list[npt.NDArray[np.uint8]] = []
+        places: list[tuple[int, int]] = []
+        num_bytes = 0
+        for row in example_rows.tolist():
+            chunk, local = self._locate(row)
+            start, stop = chunk.offsets[local : local + 2].tolist()
+            ids.append(chunk.input_ids[start:stop])
+            # The whole bytes around the mask of a row; all of them are unpacked at once.
+            packed.append(chunk.packed_mask[start >> 3 : (stop + 7) >> 3])
+            places.append((8 * num_bytes + start % 8, stop - start))
+            num_bytes += len(packed[-1])
+        bits = unpacked(packed)
+        return ids, [bits[first : first + length] for first, length in places]
+
+    def rows(self, example_rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
+        """The rows as columns `input_ids` and `loss_mask`."""
+        ids, masks = self.gather(example_rows)
+        return pa.record_batch(
+            {
+                "input_ids": list_array(ids, pa.int32()),
+                "loss_mask": list_array(masks, pa.bool_()),
+            }
+        )
+
+    @property
+    def lengths(self) -> Int32s:
+        """Tokens of every row, as served."""
+        return np.minimum(self._column("num_tokens"), np.int32(self.key.max_length))
+
+    @property
+    def supervised_lengths(self) -> Int32s:
+        """Supervised tokens of every row, as served; 0 where the cut left none."""
+        return self._column("num_supervised")
+
+    @property
+    def num_truncated(self) -> int:
+        """Rows that were cut at the length limit."""
+        return int(np.count_nonzero(self._column("num_tokens") > self.key.max_length))
+
+    @property
+    def num_unsupervised(self) -> int:
+        """Rows that teach nothing: they are served, so that the ratio holds, with an empty mask."""
+        return int(np.count_nonzero(self._column("num_supervised") == 0))
+
+    def _column(self, name: str) -> Int32s:
+        parts = [getattr(self._chunk(index), name) for index in range(len(self._chunks))]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+
+    def _locate(self, row: int) -> tuple[Chunk, int]:
+        if not 0 <= row < self.key.num_rows:
+            raise IndexError(f"row {row} of {self.key.num_rows}")
+        return self._chunk(row // ROWS_PER_CHUNK), row % ROWS_PER_CHUNK
+
+    def _chunk(self, index: int) -> Chunk:
+        chunk = self._chunks[index]
+        if chunk is None:
+            with self._reading:
+                chunk = self._chunks[index] = self._read(index)
+        return chunk
+
+    def _read(self, index: int) -> Chunk:
+        try:
+            return _chunk_of(verified_batch(self._reader, index))
+        except UNREADABLE as error:
+            raise DamagedCache(type(error).__name__) from error
+
+
+def verified_batch(reader: pa.ipc.RecordBatchFileReader, index: int) -> pa.RecordBatch:
+    """A record batch whose buffers are what was written; raises DamagedCache otherwise."""
+    batch, metadata = reader.get_batch_with_custom_metadata(index)
+    if (metadata or {}).get(b"crc32") != checksum(batch):
+        raise DamagedCache(f"checksum of record batch {index}")
+    batch.validate()
+    return batch
+
+
+def _chunk_of(batch: pa.RecordBatch) -> Chunk:
+    ids, mask = batch.column("input_ids"), batch.column("loss_mask")
+    return Chunk(
+        offsets=_view(ids.buffers()[1], np.int32, len(ids) + 1),
+        input_ids=_view(ids.buffers()[3], np.int32),
+        packed_mask=_view(mask.buffers()[3], np.uint8),
+        num_tokens=batch.column("num_tokens").to_numpy(),
+        num_supervised=batch.column("num_supervised").to_numpy(),
+    )
+
+
+def build(
+    path: Path, key: CacheKey, *, template: ChatTemplate, examples: Iterable[Example]
+) -> None:
+    """Writes the cache of `examples`, in bounded memory; the file appears whole or not at all.
+
+    Raises:
+        RecollectError: STORAGE_FULL; STORAGE_CORRUPT when there are not as many as the key says.
+    """
+    schema = SCHEMA.with_metadata({"key": key.name})
+    num_rows = 0
+    with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
+        for chunk in _chunks(examples):
+            rendered = [
+                row
+                for group in _groups(chunk)
+                for row in template.render_batch(group, max_length=key.max_length)
+            ]
+            batch = _record_batch(rendered)
+            writer.write_batch(batch, custom_metadata={"crc32": checksum(batch)})
+            num_rows += len(chunk)
+        if num_rows != key.num_rows:
+            raise RecollectError(
+                Reason.STORAGE_CORRUPT,
+                f"The store returned {num_rows} examples; the plan was sealed over {key.num_rows}.",
+                fix="Verify the data folder with `recollect audit verify`.",
+            )
+
+
+def _groups(examples: Sequence[Example]) -> Iterator[list[tuple[Message, ...]]]:
+    """The messages of the examples in groups that are small enough to be encoded at once.
+
+    An encoding takes a hundred times the memory of the tokens that are kept of it.
+    """
+    group: list[tuple[Message, ...]] = []
+    num_characters = 0
+    for example in examples:
+        group.append(example.messages)
+        num_characters += sum(len(message.content) for message in example.messages)
+        if num_characters >= CHARACTERS_AT_ONCE:
+            yield group
+            group, num_characters = [], 0
+    if group:
+        yield group
+
+
+def list_array(rows: Sequence[npt.NDArray[np.generic]], values: pa.DataType) -> pa.ListArray:
+    """A list column of the rows, copied once."""
+    offsets = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    flat = pa.array(np.concatenate(rows), type=values) if rows else pa.array([], type=values)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def unpacked(packed: Sequence[npt.NDArray[np.uint8]]) -> Bools:
+    """The bits of all bytes, lowest first."""
+    joined = np.concatenate(packed) if packed else np.zeros(0, dtype=np.uint8)
+    return np.unpackbits(joined, bitorder="little").view(np.bool_)
+
+
+def checksum(batch: pa.RecordBatch) -> bytes:
+    """CRC-32 over length and buffers of a record batch, as its metadata holds it."""
+    value = batch.num_rows
+    for column in batch.columns:
+        for buffer in column.buffers():
+            value = zlib.crc32(buffer, value) if buffer is not None else value
+    return b"%08x" % value
+
+
+def _record_batch(rendered: Sequence[Rendered]) -> pa.RecordBatch:
+    masks = [row.loss_mask for row in rendered]
+    return pa.record_batch(
+        {
+            "input_ids": list_array([row.input_ids for row in rendered], pa.int32()),
+            "loss_mask": list_array(masks, pa.bool_()),
+            "num_tokens": np.array([row.num_tokens for row in rendered], dtype=np.int32),
+            "num_supervised": np.array([mask.sum() for mask in masks], dtype=np.int32),
+        },
+        schema=SCHEMA,
+    )
+
+
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    iterator = iter(examples)
+    while chunk := list(islice(iterator, ROWS_PER_CHUNK)):
+        yield chunk
+
+
+def _view(buffer: pa.Buffer | None, dtype: type[Number], count: int = -1) -> npt.NDArray[Number]:
+    return np.zeros(0, dtype=dtype) if buffer is None else np.frombuffer(buffer, dtype, count)

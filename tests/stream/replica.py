@@ -1,0 +1,268 @@
+"""A small data folder made of real parts, and processes that serve it and train on it.
+
+python replica.py serve FOLDER ADDRESS
+python replica.py rank ADDRESS PLAN_ID FIRST_STEP RANK WORLD_SIZE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import pyarrow as pa
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from recollect.mixer.errors import Reason, RecollectError
+from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
+from recollect.mixer.mix import Mix
+from recollect.mixer.plan import Plan, seal
+from recollect.services.ledger import Ledger
+from recollect.services.replay import ReplayStore, Source
+from recollect.services.status import answering
+from recollect.services.stream import (
+    SERVER_OPTIONS,
+    AnnotationShelf,
+    ChatTemplate,
+    StreamServicer,
+    TokenCaches,
+)
+from recollect.trainer.client import connect
+from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2_grpc
+
+MARKERS = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>"]
+TEACHER = "7e" * 32
+ROLES = {"support": Role.TASK, "general": Role.GENERAL, "refusals": Role.REFUSAL}
+NUM_EXAMPLES = {"support": 40, "general": 25, "refusals": 7}
+WORDS = [
+    *(["the", "parcel", "came", "late", "and", "my", "screen", "shows", "a", "blue", "light"]),
+    *(["so", "please", "tell", "me", "which", "cable", "fits"]),
+]
+
+MIX = """
+name: replica
+batch_size: 20
+num_steps: 30
+max_length: 48
+seed: 7
+sources:
+  - {source: support, role: task, share: 70%}
+  - {source: general, role: general, share: 1/4}
+  - {source: refusals, role: refusal, share: 5%}
+"""
+
+
+HELD_OUT = """
+name: held_out
+purpose: evaluate
+batch_size: 8
+max_length: 48
+sources:
+  - {source: held_out, role: task, share: 1, on_exhaustion: stop}
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replica:
+    """A data folder with a sealed plan, and one to evaluate with."""
+
+    folder: Path
+    plan: Plan
+    held_out: Plan
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+
+class Plans:
+    """The plans of a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        bodies = [entry.body for entry in ledger.entries() if entry.kind == "plan_sealed"]
+        self._plans = {str(body["plan_id"]): str(body["plan_json"]) for body in bodies}
+
+    def plan(self, plan_id: str) -> Plan:
+        if plan_id not in self._plans:
+            raise RecollectError(Reason.PLAN_UNKNOWN, "No such plan.", where="plan_id")
+        return Plan.from_json(self._plans[plan_id])
+
+
+class MixServicer(mix_pb2_grpc.MixServiceServicer):
+    def __init__(self, plans: Plans) -> None:
+        self._plans = plans
+
+    async def GetPlan(
+        self,
+        request: mix_pb2.GetPlanRequest,
+        context: grpc.aio.ServicerContext[mix_pb2.GetPlanRequest, mix_pb2.GetPlanResponse],
+    ) -> mix_pb2.GetPlanResponse:
+        async with answering(context):
+            plan = self._plans.plan(request.plan_id)
+        return mix_pb2.GetPlanResponse(plan_json=plan.to_json())
+
+
+def sentence(source: str, row: int) -> str:
+    words = [WORDS[(row * 7 + 3 * place) % len(WORDS)] for place in range(4 + row % 9)]
+    return f"{source} {row}: {' '.join(words)}"
+
+
+def example(source: str, row: int) -> Example:
+    asked, answered = sentence(source, row), sentence(source, row + 1)
+    return Example(
+        example_id=f"{row:032x}",
+        source=source,
+        messages=(
+            Message(speaker=Speaker.USER, content=asked),
+            Message(speaker=Speaker.ASSISTANT, content=answered),
+        ),
+        pointer=Pointer(file=f"{source}.jsonl", row=row + 1),
+        subject=None,
+        policy="none",
+        findings=(),
+    )
+
+
+def train_tokenizer(folder: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=MARKERS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        [sentence(name, row) for name in ROLES for row in range(50)], trainer
+    )
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def make_replica(folder: Path, *, mix: str = MIX) -> Replica:
+    train_tokenizer(folder / "model")
+    ledger = Ledger.open(folder)
+    store = ReplayStore.open(folder, ledger)
+    for name, role in {**ROLES, "held_out": Role.TASK}.items():
+        store.register(
+            Source(
+                name=name,
+                role=role,
+                purpose=Purpose.EVALUATE if name == "held_out" else Purpose.TRAIN,
+                licence="CC0-1.0",
+                legal_basis="invented",
+            )
+        )
+        with store.writer(name) as writer:
+            for row in range(NUM_EXAMPLES.get(name, 10)):
+                writer.add(example(name, row))
+    snapshot = store.snapshot()
+    template = ChatTemplate.load(folder / "model")
+    plan, held_out = (
+        seal(
+            Mix.from_yaml(text),
+            snapshot_id=snapshot.snapshot_id,
+            sources=snapshot.sources,
+            tokenizer_digest=template.digest,
+        )
+        for text in (mix, HELD_OUT)
+    )
+    for sealed in (plan, held_out):
+        body = {"plan_id": sealed.plan_id, "plan_json": sealed.to_json()}
+        ledger.append("plan_sealed", body, actor="test")
+    ledger.close()
+    return Replica(folder=folder, plan=plan, held_out=held_out)
+
+
+async def serve(folder: Path, address: str) -> None:
+    ledger = Ledger.open(folder)
+    caches = TokenCaches(
+        folder / "cache",
+        store=ReplayStore.open(folder, ledger),
+        template=ChatTemplate.load(folder / "model"),
+    )
+    plans = Plans(ledger)
+    shelf = AnnotationShelf(folder / "cache", teacher_digest=TEACHER)
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    mixes = MixServicer(plans)  # type: ignore[abstract]
+    servicer = StreamServicer(plans, caches, ledger, annotations=shelf)
+    stream_pb2_grpc.add_StreamServiceServicer_to_server(servicer, server)
+    mix_pb2_grpc.add_MixServiceServicer_to_server(mixes, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    print(f"serving {port}", flush=True)
+    await server.wait_for_termination()
+
+
+def follow_rank(address: str, plan_id: str, first_step: int, rank: int, world_size: int) -> None:
+    """Prints what a rank receives, one line of JSON for each step."""
+    client = connect(address)
+    num_steps = client.plan(plan_id).num_steps - first_step
+    for frame in client.fetch(plan_id, first_step, num_steps, rank=rank, world_size=world_size):
+        rows = pa.ipc.open_stream(frame.payload).read_next_batch()
+        line = {
+            "step": frame.step,
+            "positions": rows.column("position").to_pylist(),
+            "payload": hashlib.sha256(frame.payload).hexdigest(),
+        }
+        print(json.dumps(line), flush=True)
+
+
+class Process:
+    """This file as a process of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+        )
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def lines(self) -> list[str]:
+        """What it prints until it ends."""
+        output, _ = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0
+        return output.splitlines()
+
+    def kill(self) -> None:
+        """Ends it as a power failure would."""
+        self._process.kill()
+        self._process.communicate(timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+
+class Server(Process):
+    """A process that serves a data folder, once it is constructed."""
+
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
+        super().__init__("serve", folder, f"127.0.0.1:{port}")
+        self.port = int(self.line().split()[1])
+        self.address = f"127.0.0.1:{self.port}"
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["serve", folder, address]:
+            asyncio.run(serve(Path(folder), address))
+        case ["rank", address, plan_id, *numbers]:
+            follow_rank(address, plan_id, *map(int, numbers))
