@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from stream.replica import Replica, Server
+
+
+def load_replica_module() -> Any:
+    """The module `replica`, which is no test and therefore not on the path."""
+    name = "recollect_test_replica"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, Path(__file__).parents[1] / "stream" / "replica.py"
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def replicas() -> Any:
+    return load_replica_module()
+
+
+@pytest.fixture(scope="session")
+def replica(replicas: Any, tmp_path_factory: pytest.TempPathFactory) -> Replica:
+    made: Replica = replicas.make_replica(tmp_path_factory.mktemp("replica") / "data")
+    return made
+
+
+@pytest.fixture(scope="session")
+def server(replicas: Any, replica: Replica) -> Iterator[Server]:
+    with replicas.Server(replica.folder) as running:
+        yield running

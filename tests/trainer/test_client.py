@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from recollect.mixer.errors import Reason, RecollectError
+from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
+from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
+from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
+
+if TYPE_CHECKING:
+    from stream.replica import Replica, Server
+
+BRIEF = Patience(deadline_s=10.0, outage_s=0.5)
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    connected = connect(server.address)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def test_a_plan_arrives_as_it_was_sealed(client: Client, replica: Replica) -> None:
+    assert client.plan(replica.plan.plan_id).to_json() == replica.plan.to_json()
+
+
+def test_an_unknown_plan_is_the_error_of_the_service(client: Client) -> None:
+    with pytest.raises(RecollectError) as caught:
+        client.plan("00" * 32)
+    assert caught.value.reason is Reason.PLAN_UNKNOWN
+    assert caught.value.where == "plan_id"
+
+
+def test_a_run_is_started_acknowledged_and_finished(client: Client, replica: Replica) -> None:
+    plan = replica.plan
+    assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 0
+    for step in range(3):
+        shard = plan.shard(step, 0, 1)
+        names = [source.name for source in plan.sources]
+        counts = dict(zip(names, shard.counts(3).tolist(), strict=True))
+        client.ack("client", step=step, rank=0, world_size=1, digest=shard.digest, counts=counts)
+    assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 3
+    measured = stream_pb2.Measurement(metric="nll", subject="general", before=2.0, after=1.5)
+    client.finish_run("client", tuned_digest="cd" * 32, measurements=[measured])
+
+
+def test_an_acknowledgement_that_differs_is_one_error(client: Client, replica: Replica) -> None:
+    client.start_run("wrong", replica.plan.plan_id, base_digest="ab" * 32)
+    with pytest.raises(RecollectError) as caught:
+        client.ack("wrong", step=0, rank=0, world_size=1, digest=bytes(32), counts={})
+    assert caught.value.reason is Reason.BATCH_DIFFERS
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "localhost:", "http://a:1", "a b:1", "unix:"])
+def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
+    with pytest.raises(RecollectError) as caught:
+        connect(address)
+    assert caught.value.reason is Reason.CONFIG_INVALID
+
+
+@pytest.mark.parametrize("address", ["localhost:1", "10.0.0.1:7431", "[::1]:7431", "unix:/run/x"])
+def test_hosts_and_sockets_are_addresses(address: str) -> None:
+    assert connect(address).address == address
+
+
+def test_nobody_there_is_one_error_within_the_stated_time(closed_port: int) -> None:
+    client = connect(f"127.0.0.1:{closed_port}", patience=BRIEF)
+    for call in (lambda: client.plan("00" * 32), lambda: next(client.fetch("00" * 32, 0, 1))):
+        began = time.monotonic()
+        with pytest.raises(RecollectError, match="recollect serve") as caught:
+            call()
+        assert caught.value.reason is Reason.SERVER_UNAVAILABLE
+        assert caught.value.where == f"127.0.0.1:{closed_port}"
+        assert 0.4 < time.monotonic() - began < 3.0
+    client.close()
+
+
+def test_a_service_that_never_answers_is_a_passed_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        client = connect(address, patience=Patience(deadline_s=0.5, outage_s=0.5))
+        with pytest.raises(RecollectError) as caught:
+            client.plan("00" * 32)
+        assert caught.value.reason in (Reason.DEADLINE_PASSED, Reason.SERVER_UNAVAILABLE)
+        client.close()
+
+
+def test_a_pickled_client_opens_its_own_channel(client: Client, replica: Replica) -> None:
+    client.plan(replica.plan.plan_id)
+    copy: Client = pickle.loads(pickle.dumps(client))
+    assert copy.address == client.address and copy.patience == client.patience
+    assert copy._channels == {}
+    copy.plan(replica.plan.plan_id)
+    assert copy._channels[os.getpid()] is not client._channels[os.getpid()]
+    copy.close()
+
+
+def test_closing_ends_what_other_threads_wait_for(closed_port: int) -> None:
+    client = connect(f"127.0.0.1:{closed_port}", patience=Patience(outage_s=60.0))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.plan, "00" * 32)
+        time.sleep(0.3)
+        began = time.monotonic()
+        client.close()
+        with pytest.raises(RecollectError):
+            waiting.result(timeout=10)
+    assert time.monotonic() - began < 5.0
+
+
+def test_both_sides_agree_on_pings_and_sizes() -> None:
+    ours, theirs = dict(CHANNEL_OPTIONS), dict(SERVER_OPTIONS)
+    least = theirs["grpc.http2.min_ping_interval_without_data_ms"]
+    assert ours["grpc.keepalive_time_ms"] > least
+    assert ours["grpc.max_receive_message_length"] >= MAX_FRAME_BYTES
+    assert ours["grpc.max_receive_message_length"] >= theirs["grpc.max_send_message_length"]
+    assert ours["grpc.max_send_message_length"] <= theirs["grpc.max_receive_message_length"]
+    assert theirs["grpc.keepalive_permit_without_calls"] == 1
+
+
+class Liar(mix_pb2_grpc.MixServiceServicer, stream_pb2_grpc.StreamServiceServicer):
+    """A service that is not to be trusted."""
+
+    def __init__(self, plan_json: str) -> None:
+        self.plan_json = plan_json
+        self.frames: list[stream_pb2.FetchResponse] = []
+
+    def GetPlan(self, request: Any, context: Any) -> mix_pb2.GetPlanResponse:
+        return mix_pb2.GetPlanResponse(plan_json=self.plan_json)
+
+    def Fetch(self, request: Any, context: Any) -> Iterator[stream_pb2.FetchResponse]:
+        yield from self.frames
+
+
+@pytest.fixture
+def liar(replica: Replica) -> Iterator[tuple[Liar, Client]]:
+    service = Liar(replica.plan.to_json())  # type: ignore[abstract]
+    server = grpc.server(ThreadPoolExecutor(2))
+    mix_pb2_grpc.add_MixServiceServicer_to_server(service, server)
+    stream_pb2_grpc.add_StreamServiceServicer_to_server(service, server)
+    client = connect(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", patience=BRIEF)
+    server.start()
+    yield service, client
+    client.close()
+    server.stop(None).wait()
+
+
+def test_another_plan_under_the_same_id_is_found(
+    liar: tuple[Liar, Client], replica: Replica
+) -> None:
+    _, client = liar
+    with pytest.raises(RecollectError) as caught:
+        client.plan("00" * 32)
+    assert caught.value.reason is Reason.PLAN_TAMPERED
+    liar[0].plan_json = replica.plan.to_json().replace('"batch_size":20', '"batch_size":10')
+    with pytest.raises(RecollectError) as caught:
+        client.plan(replica.plan.plan_id)
+    assert caught.value.reason is Reason.PLAN_TAMPERED
+
+
+@pytest.mark.parametrize("steps", [[], [1], [0, 0], [0, 2]])
+def test_a_stream_of_other_steps_is_found(liar: tuple[Liar, Client], steps: list[int]) -> None:
+    service, client = liar
+    service.frames = [stream_pb2.FetchResponse(step=step) for step in steps]
+    with pytest.raises(RecollectError) as caught:
+        list(client.fetch("00" * 32, 0, 3))
+    assert caught.value.reason is Reason.BATCH_DIFFERS
+
+
+@pytest.mark.faults
+def test_a_socket_file_serves_as_well_as_a_port(replicas: Any, tmp_path: Path) -> None:
+    made = replicas.make_replica(tmp_path / "data")
+    address = f"unix:{tmp_path}/socket"
+    with replicas.Process("serve", made.folder, address) as process:
+        process.line()
+        client = connect(address)
+        assert client.plan(made.plan.plan_id).plan_id == made.plan.plan_id
+        assert len(list(client.fetch(made.plan.plan_id, 0, 2))) == 2
+        client.close()

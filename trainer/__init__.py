@@ -1,0 +1,41 @@
+"""What runs beside the GPU: client, loader, ratio guard and a fine-tuning loop.
+
+`from recollect.trainer import ReplayLoader` loads torch only when the name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client, Patience, connect
+    from .dataset import plan_dataset
+    from .guard import RatioGuard
+    from .loader import ReplayLoader, TrainBatch
+
+_HOMES = {
+    "Client": "client",
+    "Patience": "client",
+    "RatioGuard": "guard",
+    "ReplayLoader": "loader",
+    "TrainBatch": "loader",
+    "connect": "client",
+    "plan_dataset": "dataset",
+}
+
+__all__ = [
+    "Client",
+    "Patience",
+    "RatioGuard",
+    "ReplayLoader",
+    "TrainBatch",
+    "connect",
+    "plan_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,1 @@
+"""Guardrail evaluations: what the model knew before and after."""
