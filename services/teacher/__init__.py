@@ -1,0 +1,1 @@
+"""The frozen teacher: pseudo-rehearsal and token annotations."""
