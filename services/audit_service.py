@@ -1,0 +1,146 @@
+"""AuditService: the ledger, and what it says of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+
+from ..mixer.errors import Reason, RecollectError
+from ..v1 import audit_pb2 as wire
+from ..v1 import store_pb2
+from ..v1.audit_pb2_grpc import AuditServiceServicer
+from .ledger import Entry, Ledger
+from .planbook import PlanBook
+from .privacy import Deidentifier
+from .replay.catalog import Catalog, Origin
+from .run_audit import audit_run
+from .status import Context, translated
+from .threads import in_thread
+
+CHUNK_ENTRIES = 256
+"""Entries that a thread reads at a time, whether they are asked for or not."""
+CHUNK_CHARACTERS = 2**20
+"""Characters after which fewer entries have to do."""
+
+
+class AuditServicer(AuditServiceServicer):
+    """Answers from the ledger, and from the catalog that is made from segments."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        planbook: PlanBook,
+        catalog: Catalog,
+        deidentifier: Deidentifier,
+    ) -> None:
+        self._ledger = ledger
+        self._planbook = planbook
+        self._catalog = catalog
+        self._deidentifier = deidentifier
+
+    @translated
+    async def ListEntries(
+        self, request: wire.ListEntriesRequest, context: Context
+    ) -> AsyncIterator[wire.ListEntriesResponse]:
+        """Streams entries in order."""
+        chunks = _chunks(self._ledger.entries(request.first_sequence), request.kind)
+        async with aclosing(in_thread(chunks)) as read:
+            async for chunk in read:
+                for response in chunk:
+                    yield response
+
+    @translated
+    async def AuditRun(
+        self, request: wire.AuditRunRequest, context: Context
+    ) -> wire.AuditRunResponse:
+        """Recounts a run."""
+        audit = await asyncio.to_thread(
+            lambda: audit_run(request.run_id, self._ledger.entries(), self._planbook)
+        )
+        return wire.AuditRunResponse(
+            plan_id=audit.plan.plan_id,
+            num_steps=audit.num_steps,
+            sources=[
+                wire.AuditedSource(
+                    source=source.name,
+                    share=str(source.share),
+                    num_trained=trained,
+                    num_planned=planned,
+                    max_deviation=float(worst),
+                )
+                for source, trained, planned, worst in zip(
+                    audit.plan.sources,
+                    audit.trained,
+                    audit.planned,
+                    audit.max_deviation,
+                    strict=True,
+                )
+            ],
+            differences=audit.differences,
+            finished=audit.finished,
+            measurements_json=json.dumps(list(audit.measurements)),
+        )
+
+    @translated
+    async def FindOrigins(
+        self, request: wire.FindOriginsRequest, context: Context
+    ) -> wire.FindOriginsResponse:
+        """Says where stored examples came from."""
+        origins = await asyncio.to_thread(self._origins, request)
+        return wire.FindOriginsResponse(
+            origins=[
+                wire.Origin(
+                    example_id=origin.example_id,
+                    source=origin.source,
+                    segment_id=origin.segment_id,
+                    pointer=store_pb2.Pointer(file=origin.pointer_file, row=origin.pointer_row),
+                    policy=origin.policy,
+                )
+                for origin in origins
+            ]
+        )
+
+    def _origins(self, request: wire.FindOriginsRequest) -> list[Origin]:
+        match request.WhichOneof("key"):
+            case "example_id":
+                return self._catalog.origin_of(request.example_id)
+            case "subject":
+                return self._catalog.origins_of_subject(
+                    self._deidentifier.pseudonym(request.subject)
+                )
+            case "file":
+                return self._catalog.origins_in_file(self._deidentifier.clean_name(request.file))
+        raise RecollectError(
+            Reason.INPUT_MALFORMED,
+            "nothing was asked for.",
+            where="key",
+            fix="Give an example id, a subject or a file.",
+        )
+
+
+def _chunks(entries: Iterable[Entry], kind: str) -> Iterator[list[wire.ListEntriesResponse]]:
+    """The entries of a kind, or all; a chunk is what little reading found, so it may be empty."""
+    chunk: list[wire.ListEntriesResponse] = []
+    num_characters = 0
+    for num_read, entry in enumerate(entries, start=1):
+        if not kind or entry.kind == kind:
+            chunk.append(_to_wire(entry))
+            num_characters += len(chunk[-1].body_json)
+        if num_read % CHUNK_ENTRIES == 0 or num_characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, num_characters = [], 0
+    yield chunk
+
+
+def _to_wire(entry: Entry) -> wire.ListEntriesResponse:
+    return wire.ListEntriesResponse(
+        sequence=entry.sequence,
+        time=entry.time,
+        kind=entry.kind,
+        actor=entry.actor,
+        body_json=json.dumps(entry.body, sort_keys=True),
+        digest=entry.digest,
+    )

@@ -1,0 +1,51 @@
+"""Secret keys: made once, readable by their owner alone, and never made anew over data."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from ..mixer.errors import Reason, RecollectError
+from .ledger import make_folder, storage, sync_folder, write_durably
+
+KEY_BYTES = 32
+
+
+def secret_key(path: Path, *, create: bool) -> bytes:
+    """The key in a file: 32 bytes.
+
+    Args:
+        path: the file.
+        create: whether to make the key if there is none; only where nothing depends on it yet.
+
+    Raises:
+        RecollectError: STORAGE_CORRUPT where the key is missing and may not be made anew, or is
+            no key; STORAGE_FULL; STORAGE_FAILED.
+    """
+    with storage(path):
+        if create and not path.exists():
+            _create(path)
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            key = b""
+    if len(key) != KEY_BYTES:
+        raise RecollectError(
+            Reason.STORAGE_CORRUPT,
+            f"the key file has {len(key)} bytes where {KEY_BYTES} belong",
+            where=str(path),
+            fix=f"Restore keys/{path.name} from a copy: what is stored depends on it.",
+        )
+    return key
+
+
+def _create(path: Path) -> None:
+    make_folder(path.parent)
+    os.chmod(path.parent, 0o700)
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    write_durably(draft, secrets.token_bytes(KEY_BYTES), mode=0o600)
+    # A name with half a key under it must never exist, so the whole key is renamed into place.
+    draft.rename(path)
+    sync_folder(path.parent)

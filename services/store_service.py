@@ -1,0 +1,315 @@
+"""StoreService: raw examples in over the wire, de-identified segments out on disk.
+
+Raw text lives in request messages and in the de-identifier, never in a log, an error or a file.
+One ingestion is one commit: until its last answer nothing of it is visible, and a broken one leaves
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..mixer.errors import Reason, RecollectError
+from ..mixer.example import Example, Message, Pointer, Speaker
+from ..v1 import store_pb2 as wire
+from ..v1.store_pb2_grpc import StoreServiceServicer
+from .privacy import Deidentifier
+from .replay import ReplayStore, SegmentWriter, Source
+from .replay.embedding import embed
+from .replay.index import NearDuplicates, open_index
+from .roles import purpose_from_wire, purpose_to_wire, role_from_wire, role_to_wire
+from .status import Context, translated
+from .threads import finished, opened
+
+MAX_POINTERS = 1000
+"""Quarantined examples that a ledger entry points to; it counts all of them."""
+_MAX_FILE_CHARACTERS = 255
+"""Longest name of an input in the ledger: what file systems allow."""
+_MAX_RESULTS = 100
+_QUARANTINED = (Reason.DEIDENTIFICATION_FAILED, Reason.INPUT_TOO_LARGE)
+"""What keeps an example out of the store, but not the rest of its file."""
+
+
+def _messages_from_wire(messages: Iterable[wire.Message]) -> tuple[Message, ...]:
+    try:
+        return tuple(Message(speaker=Speaker(m.speaker), content=m.content) for m in messages)
+    except ValueError:
+        raise RecollectError(
+            Reason.INPUT_UNKNOWN_SPEAKER,
+            "a message has an unknown speaker.",
+            fix=f"Use one of {', '.join(s.value for s in Speaker)}.",
+        ) from None
+
+
+def _messages_to_wire(messages: Iterable[Message]) -> list[wire.Message]:
+    return [wire.Message(speaker=m.speaker.value, content=m.content) for m in messages]
+
+
+def _findings_to_wire(findings: Counter[str]) -> list[wire.FindingCount]:
+    return [
+        wire.FindingCount(entity_type=entity_type, count=count)
+        for entity_type, count in sorted(findings.items())
+    ]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an ingestion has done so far."""
+
+    num_read: int = 0
+    num_stored: int = 0
+    num_duplicates: int = 0
+    num_characters: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    num_quarantined: int = 0
+    quarantined: list[tuple[Pointer, str]] = field(default_factory=list)
+    """The first of them, for the ledger."""
+    unreported: list[tuple[Pointer, str]] = field(default_factory=list)
+    """Those that no answer has named yet."""
+
+    def quarantine(self, pointer: Pointer, reason: str) -> None:
+        self.num_quarantined += 1
+        self.unreported.append((pointer, reason))
+        if len(self.quarantined) < MAX_POINTERS:
+            self.quarantined.append((pointer, reason))
+
+    def response(self, *, done: bool = False) -> wire.IngestResponse:
+        unreported, self.unreported = self.unreported, []
+        return wire.IngestResponse(
+            num_read=self.num_read,
+            num_stored=self.num_stored,
+            num_duplicates=self.num_duplicates,
+            num_quarantined=self.num_quarantined,
+            num_characters=self.num_characters,
+            findings=_findings_to_wire(self.findings),
+            quarantined=[
+                wire.Quarantined(pointer=wire.Pointer(file=p.file, row=p.row), reason=reason)
+                for p, reason in unreported
+            ],
+            done=done,
+        )
+
+
+class StoreServicer(StoreServiceServicer):
+    """Serves one replay store."""
+
+    def __init__(
+        self,
+        *,
+        store: ReplayStore,
+        deidentifier: Deidentifier,
+        near_duplicate_threshold: float,
+    ) -> None:
+        self._store = store
+        self._deidentifier = deidentifier
+        self._near_duplicate_threshold = near_duplicate_threshold
+        self._ingesting: dict[str, asyncio.Lock] = {}
+
+    @translated
+    async def RegisterSource(
+        self, request: wire.RegisterSourceRequest, context: Context
+    ) -> wire.RegisterSourceResponse:
+        """Registers a source once; different properties under the same name are refused."""
+        asked = request.source
+        source = Source(
+            name=asked.name,
+            role=role_from_wire(asked.role),
+            purpose=purpose_from_wire(asked.purpose),
+            licence=asked.licence,
+            legal_basis=asked.legal_basis,
+        )
+        created = await finished(self._store.register, source)
+        return wire.RegisterSourceResponse(created=created)
+
+    @translated
+    async def Ingest(
+        self,
+        request_iterator: AsyncIterator[wire.IngestRequest],
+        context: Context,
+    ) -> AsyncIterator[wire.IngestResponse]:
+        """De-identifies and stores a stream of raw examples as one commit."""
+        header = await anext(request_iterator, None)
+        if header is None or header.WhichOneof("part") != "header":
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                "an ingestion must begin with its header.",
+                fix="Send an IngestHeader first.",
+            )
+        source = header.header.source
+        # Before the lock is made, of which there is one for every name.
+        self._store.source(source)
+        tally = _Tally()
+        async with (
+            self._ingesting.setdefault(source, asyncio.Lock()),
+            opened(self._store.writer, source) as writer,
+        ):
+            async for request in request_iterator:
+                await finished(self._take, writer, source, request.examples.examples, tally)
+                yield tally.response()
+            await finished(self._conclude, writer, source, tally)
+        yield tally.response(done=True)
+
+    def _take(
+        self,
+        writer: SegmentWriter,
+        source: str,
+        raw_examples: Sequence[wire.RawExample],
+        tally: _Tally,
+    ) -> None:
+        """De-identifies a group and hands it to the writer."""
+        for raw in raw_examples:
+            pointer = Pointer(
+                file=self._deidentifier.clean_name(raw.pointer.file), row=raw.pointer.row
+            )
+            tally.num_read += 1
+            tally.num_characters += sum(len(m.content) for m in raw.messages)
+            try:
+                example = self._example(source, raw, pointer)
+            except RecollectError as error:
+                if error.reason not in _QUARANTINED:
+                    raise
+                tally.quarantine(pointer, error.message)
+                continue
+            if writer.add(example):
+                tally.num_stored += 1
+                tally.findings.update(dict(example.findings))
+            else:
+                tally.num_duplicates += 1
+
+    def _example(self, source: str, raw: wire.RawExample, pointer: Pointer) -> Example:
+        if not raw.messages:
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                "an example has no messages.",
+                where=str(pointer),
+                fix="Send at least one message.",
+            )
+        clean = self._deidentifier.deidentify(
+            _messages_from_wire(raw.messages), tuple(raw.known_values)
+        )
+        return Example(
+            example_id=self._store.example_id_for(source, clean.messages),
+            source=source,
+            messages=clean.messages,
+            pointer=pointer,
+            subject=self._deidentifier.pseudonym(raw.subject) if raw.subject else None,
+            policy=self._deidentifier.policy.version,
+            findings=clean.findings,
+        )
+
+    def _conclude(self, writer: SegmentWriter, source: str, tally: _Tally) -> None:
+        """Commits and records in one thread: a call cancelled between the two leaves both."""
+        writer.commit()
+        self._record(source, tally)
+
+    def _record(self, source: str, tally: _Tally) -> None:
+        self._store.record_ingest(
+            {
+                "source": source,
+                "num_read": tally.num_read,
+                "num_stored": tally.num_stored,
+                "num_duplicates": tally.num_duplicates,
+                "num_quarantined": tally.num_quarantined,
+                "quarantined": [
+                    {"file": p.file[:_MAX_FILE_CHARACTERS], "row": p.row, "reason": reason}
+                    for p, reason in tally.quarantined
+                ],
+                "findings": dict(sorted(tally.findings.items())),
+            },
+            actor="ingest",
+        )
+
+    @translated
+    async def ListSources(
+        self, request: wire.ListSourcesRequest, context: Context
+    ) -> wire.ListSourcesResponse:
+        """Lists sources with what they hold, sorted by name."""
+        return wire.ListSourcesResponse(
+            sources=[
+                wire.SourceSummary(
+                    source=wire.Source(
+                        name=summary.source.name,
+                        role=role_to_wire(summary.source.role),
+                        purpose=purpose_to_wire(summary.source.purpose),
+                        licence=summary.source.licence,
+                        legal_basis=summary.source.legal_basis,
+                    ),
+                    num_examples=summary.num_examples,
+                    num_segments=summary.num_segments,
+                    findings=_findings_to_wire(Counter(dict(summary.findings))),
+                    num_quarantined=summary.num_quarantined,
+                )
+                for summary in self._store.sources()
+            ]
+        )
+
+    def _near_duplicates(
+        self, source: str, threshold: float
+    ) -> tuple[list[NearDuplicates], list[str]]:
+        snapshot = self._store.snapshot()
+        index = open_index(self._store, snapshot, source)
+        return index.near_duplicates(threshold), self._store.example_ids(snapshot, source)
+
+    @translated
+    async def FindNearDuplicates(
+        self, request: wire.FindNearDuplicatesRequest, context: Context
+    ) -> wire.FindNearDuplicatesResponse:
+        """Groups the nearly equal examples of a source."""
+        threshold = request.threshold or self._near_duplicate_threshold
+        groups, example_ids = await asyncio.to_thread(
+            self._near_duplicates, request.source, threshold
+        )
+        return wire.FindNearDuplicatesResponse(
+            num_examples=len(example_ids),
+            groups=[
+                wire.NearDuplicates(
+                    example_ids=[example_ids[row] for row in group.rows],
+                    similarity=group.similarity,
+                )
+                for group in groups
+            ],
+        )
+
+    @translated
+    async def Search(self, request: wire.SearchRequest, context: Context) -> wire.SearchResponse:
+        """Finds the stored examples nearest to a text, which is de-identified first."""
+        if not 1 <= request.limit <= _MAX_RESULTS:
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                f"the limit must be in 1 … {_MAX_RESULTS}, not {request.limit}.",
+                where="limit",
+            )
+        return wire.SearchResponse(results=await asyncio.to_thread(self._search, request))
+
+    def _search(self, request: wire.SearchRequest) -> list[wire.SearchResult]:
+        message = Message(speaker=Speaker.TEXT, content=request.text)
+        clean = self._deidentifier.deidentify([message])
+        snapshot = self._store.snapshot()
+        index = open_index(self._store, snapshot, request.source)
+        similarities, rows = index.search(embed([clean.messages[0].content]), request.limit)
+        results = []
+        for similarity, row in zip(similarities[0].tolist(), rows[0].tolist(), strict=True):
+            if row < 0:
+                continue
+            example = self._store.example(snapshot, request.source, row)
+            results.append(
+                wire.SearchResult(
+                    example_id=example.example_id,
+                    similarity=similarity,
+                    messages=_messages_to_wire(example.messages),
+                )
+            )
+        return results
+
+    @translated
+    async def Preview(self, request: wire.PreviewRequest, context: Context) -> wire.PreviewResponse:
+        """Shows what de-identification makes of a text; stores nothing."""
+        message = Message(speaker=Speaker.TEXT, content=request.text)
+        clean = await asyncio.to_thread(self._deidentifier.deidentify, [message])
+        return wire.PreviewResponse(
+            text=clean.messages[0].content,
+            findings=_findings_to_wire(Counter(dict(clean.findings))),
+        )
