@@ -1,0 +1,178 @@
+"""Writes docs/reference/ from the code, so that it cannot drift: `python docs/write_reference.py`.
+
+A test runs it with --check and fails if a page is stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from typer.core import TyperArgument, TyperGroup, TyperOption
+
+from recollect.mixer.errors import CATALOG, Reason
+from recollect.services import cli, config
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+SERVICES = ("store", "mix", "stream", "teacher", "audit")
+
+
+def errors() -> str:
+    """The page of reasons."""
+    lines = [
+        "# Errors",
+        "",
+        "Every refusal has a reason. Its number is never reused; the command line exits with its",
+        "code, gRPC answers with its status and carries `google.rpc.ErrorInfo` (domain",
+        "`recollect`, the reason, and `message`, `where`, `fix` as metadata). Exit codes follow",
+        "BSD `sysexits.h`. Exit code 1 means that a check was made and found something",
+        "(`audit run`, `audit scan`, `doctor`), 2 a wrong command line, 130 Ctrl-C.",
+        "",
+        "| reason | number | exit code | gRPC status | meaning | what to do |",
+        "|---|---|---|---|---|---|",
+    ]
+    for reason in Reason:
+        means = CATALOG[reason]
+        cells = (f"`{reason.name}`", reason.value, means.exit_code, f"`{means.status}`")
+        lines.append("| " + " | ".join(map(str, (*cells, means.public, means.advice))) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _comments_then(pattern: str, text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    expression = re.compile(rf"((?:^ *//.*\n)*)^ *{pattern}", flags=re.MULTILINE)
+    for match in expression.finditer(text):
+        words = re.sub(r"^ *// ?", "", match[1], flags=re.MULTILINE).split()
+        yield " ".join(words), match
+
+
+def wire() -> str:
+    """The page of calls."""
+    lines = [
+        "# Wire contract",
+        "",
+        "Package `recollect.v1`; the files in `proto/recollect/v1/` hold every field with its",
+        "comment. Standard health checking and server reflection are on. Deadlines are the",
+        "caller's to set.",
+        "",
+    ]
+    for name in SERVICES:
+        text = (ROOT / "proto" / "recollect" / "v1" / f"{name}.proto").read_text(encoding="utf-8")
+        words, service = next(_comments_then(r"service (\w+) \{", text))
+        lines += [
+            f"## {service[2]}",
+            "",
+            words,
+            "",
+            "| call | takes | gives | does |",
+            "|---|---|---|---|",
+        ]
+        call = r"rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\);"
+        for words, rpc in _comments_then(call, text):
+            takes, gives = f"{rpc[3] or ''}`{rpc[4]}`", f"{rpc[5] or ''}`{rpc[6]}`"
+            lines.append(f"| `{rpc[2]}` | {takes} | {gives} | {words} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _field_docs(model: type[Any]) -> dict[str, str]:
+    """The strings that stand under the fields of a class."""
+    found = re.findall(r'^    (\w+): .*?\n    """(.*?)"""', inspect.getsource(model), re.M | re.S)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def configuration() -> str:
+    """The page of settings."""
+    schema = config.json_schema()
+    lines = [
+        "# Configuration",
+        "",
+        "One YAML file, named with `--config` or `RECOLLECT_CONFIG`. A value is overridden by the",
+        "environment (`RECOLLECT_TEACHER__THREADS=4`) and, above that, by a flag",
+        "(`--set teacher.threads=4`). `recollect config schema` prints the JSON Schema,",
+        "`recollect doctor` the effective values.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    documented = _field_docs(config.Settings)
+    for name, field in config.Settings.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            section = " ".join((nested.__doc__ or "").split())
+            lines.append(f"| `{name}` | | {section} |")
+            below = _field_docs(nested)
+            values = schema["$defs"][nested.__name__]["properties"]
+            for key in nested.model_fields:
+                default = values[key].get("default")
+                shown = ", ".join(default) if isinstance(default, list) else default
+                lines.append(f"| · `{key}` | `{shown}` | {below[key]} |")
+        else:
+            lines.append(f"| `{name}` | `{field.default}` | {documented[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(command, TyperGroup):
+        for name in sorted(command.commands):
+            yield from _commands(command.commands[name], f"{path} {name}")
+    else:
+        yield path, command
+
+
+def _parameter(parameter: Any) -> str | None:
+    if isinstance(parameter, TyperArgument):
+        return f"- `{(parameter.name or '').upper()}`: {parameter.help or ''}"
+    if isinstance(parameter, TyperOption) and not parameter.hidden:
+        return f"- `{', '.join(parameter.opts)}`: {parameter.help or ''}"
+    return None
+
+
+def command_line() -> str:
+    """The page of commands."""
+    cli.add_plugins()
+    lines = [
+        "# Command line",
+        "",
+        "Every command has `--help`. `--json` prints what a program may read on standard output,",
+        "and errors as JSON on standard error; [exit codes](errors.md) mean something.",
+    ]
+    for path, command in _commands(typer.main.get_command(cli.app), "recollect"):
+        paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+        words = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        lines += ["", f"## `{path}`", "", words, ""]
+        if command.epilog:
+            lines += [f"`{command.epilog.removeprefix('Example: ')}`", ""]
+        lines += [line for line in map(_parameter, command.params) if line]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Writes the pages, or with --check says which are stale."""
+    pages = {
+        "errors.md": errors(),
+        "wire.md": wire(),
+        "configuration.md": configuration(),
+        "command-line.md": command_line(),
+    }
+    stale = []
+    for name, text in pages.items():
+        path = REFERENCE / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        print(f"stale: {', '.join(stale)}; run python docs/write_reference.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
