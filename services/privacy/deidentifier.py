@@ -16,6 +16,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .arithmetic import is_arithmetic
 from .detector import Detector
+from .filename import readings, words
 from .finding import Finding, settle, split_at, trim
 from .known import find_known
 from .occurrences import occurrences, survivors
@@ -123,8 +124,14 @@ class Deidentifier:
         Raises:
             RecollectError: as `deidentify`.
         """
-        message = Message(speaker=Speaker.TEXT, content=name[:_MAX_NAME_CHARACTERS])
-        return self.deidentify([message]).messages[0].content
+        name = name[:_MAX_NAME_CHARACTERS]
+        ranges = [(0, len(name))]
+        with _closed():
+            found = [f for text in readings(name) for f in self._settled(text, ranges, ())]
+            replacements = self._stand_ins(words(name), ranges, settle(found, name))
+            (clean,) = _replace(name, ranges, replacements)
+            self._check(words(clean), replacements)
+        return clean
 
     def pseudonym(self, subject: str) -> str:
         """The keyed pseudonym of a subject: 32 hex digits."""
@@ -144,7 +151,11 @@ class Deidentifier:
     def _replacements(
         self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
     ) -> list[Replacement]:
-        findings = self._settled(text, ranges, known_values)
+        return self._stand_ins(text, ranges, self._settled(text, ranges, known_values))
+
+    def _stand_ins(
+        self, text: str, ranges: Sequence[tuple[int, int]], findings: list[Finding]
+    ) -> list[Replacement]:
         if self.policy.propagate:
             findings = _propagate(text, ranges, findings)
         kinds = _kinds(text, findings)

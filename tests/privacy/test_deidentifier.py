@@ -229,3 +229,36 @@ def test_a_preview_shows_what_became_of_each_value(deidentifier: Deidentifier) -
     (replacement,) = preview.replacements
     assert replacement.original == "rosa@mail.example.com"
     assert preview.text == f"mail {replacement.surrogate}"
+
+
+@pytest.mark.parametrize(
+    ("name", "identifiers"),
+    [
+        ("rosalind.achterberg@mail.example.com.jsonl", ["rosalind", "achterberg"]),
+        ("rosa_acht@mail.example.com.jsonl.gz", ["rosa", "acht"]),
+        ("chats_rosa@mail.example.com_2024.csv", ["rosa@mail.example.com"]),
+        ("rosa@mail.example.com", ["rosa"]),
+        ("complaint of Rosalind Achterberg.jsonl", ["rosalind", "achterberg"]),
+        ("Rosalind_Achterberg_chats.csv", ["rosalind", "achterberg"]),
+        ("Chats-Rosalind-Achterberg.parquet", ["rosalind", "achterberg"]),
+        ("call_+12025550143.jsonl", ["2025550143"]),
+    ],
+)
+def test_identifiers_in_the_name_of_a_file_are_replaced(
+    deidentifier: Deidentifier, name: str, identifiers: list[str]
+) -> None:
+    clean = deidentifier.clean_name(name)
+    assert not [value for value in identifiers if value in clean.lower()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("support.jsonl", "train-00012-of-00099.parquet", "MultiWOZ_2.2_dialogues_001.json"),
+        *("chats_2024-05-01_2024-05-31.jsonl", "gsm8k:train", "natural_questions-train.jsonl.gz"),
+    ],
+)
+def test_the_name_of_a_file_without_identifiers_is_kept(
+    deidentifier: Deidentifier, name: str
+) -> None:
+    assert deidentifier.clean_name(name) == name

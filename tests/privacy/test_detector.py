@@ -11,9 +11,10 @@ from presidio_analyzer import LocalRecognizer, Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import EmailRecognizer, UsPassportRecognizer
 
 from recollect.mixer.errors import Reason, RecollectError
-from recollect.services.privacy import Deidentifier, Policy
+from recollect.services.privacy import ENTITY_TYPES, Deidentifier, Policy
 from recollect.services.privacy.detector import Detector, pieces
 from recollect.services.privacy.engine import BlankEngine, ContextRule
+from recollect.services.privacy.plainest import PLAINEST
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,25 @@ def test_the_self_test_fails_where_a_pattern_is_not_sealed() -> None:
     email.inner.patterns[0].compiled_regex = None
     with pytest.raises(RecollectError, match="not sealed"):
         broken.prove()
+
+
+def test_the_self_test_fails_where_a_recognizer_finds_nothing() -> None:
+    broken = Detector(Policy())
+    email = next(r for r in broken._recognizers if r.name == "EmailRecognizer")
+    email.inner.patterns.clear()
+    with pytest.raises(RecollectError, match="miss the plainest EMAIL_ADDRESS"):
+        broken.prove()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_self_test_passes_whatever_the_threshold_and_the_entities(threshold: float) -> None:
+    Detector(Policy(score_threshold=threshold, entities=ENTITY_TYPES)).prove()
+    Detector(Policy(score_threshold=threshold, entities=frozenset({"URL"}))).prove()
+    Detector(Policy(phone_regions=())).prove()
+
+
+def test_each_entity_type_has_a_plainest_text() -> None:
+    assert set(PLAINEST) == ENTITY_TYPES - {"KNOWN_VALUE"}
 
 
 def test_a_context_word_lifts_a_weak_finding_over_the_threshold(detector: Detector) -> None:
@@ -143,32 +163,6 @@ def test_each_entity_type_of_the_default_policy_is_found_in_its_plainest_form(
     detector: Detector, entity: str
 ) -> None:
     assert entity in types(detector, PLAINEST[entity])
-
-
-PLAINEST = {
-    "ACCOUNT_ID": "account number 4471-0093",
-    "ADDRESS": "12 Harbour Street, Eastmarch 400001",
-    "CREDIT_CARD": "card 4111 1111 1111 1111",
-    "CRYPTO": "wallet 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
-    "DATE_OF_BIRTH": "date of birth: 14/03/1987",
-    "EMAIL_ADDRESS": "rosa@mail.example.com",
-    "IBAN_CODE": "GB82 WEST 1234 5698 7654 32",
-    "IP_ADDRESS": "from 192.0.2.17",
-    "MAC_ADDRESS": "device 00:00:5e:00:53:af",
-    "MEDICAL_LICENSE": "DEA certificate AB1234563",
-    "ORDER_ID": "order 502-7741936-1180254",
-    "PERSON": "my name is Rosalind Achterberg",
-    "PHONE_NUMBER": "call +1 202-555-0143",
-    "TRACKING_ID": "tracking number QX88320199",
-    "URL": "see https://www.example.com/rosa",
-    "USERNAME": "my username is quokka_91",
-    "US_BANK_NUMBER": "bank account 8830112094",
-    "US_DRIVER_LICENSE": "driver license H12345678",
-    "US_ITIN": "itin 912-70-1234",
-    "US_PASSPORT": "passport 918273645",
-    "US_SSN": "ssn 219-09-9999",
-    "UUID": "id 123e4567-e89b-42d3-a456-426614174000",
-}
 
 
 @given(
