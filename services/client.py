@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from ..mixer.errors import DOMAIN, Reason, RecollectError
 from ..v1.audit_pb2_grpc import AuditServiceStub
+from ..v1.failure import error_info
 from ..v1.mix_pb2_grpc import MixServiceStub
 from ..v1.store_pb2_grpc import StoreServiceStub
 from ..v1.teacher_pb2_grpc import TeacherServiceStub
@@ -22,27 +21,16 @@ CALL_SECONDS = 120.0
 JOB_SECONDS = 24 * 3600.0
 """Deadline of a call that streams its progress."""
 _MAX_MESSAGE_BYTES = 16 << 20
+_ADVICE = {
+    Reason.SERVER_UNAVAILABLE.name: "See whether it still runs, then run the command again: "
+    "it is safe to repeat.",
+}
 
 
-def error_from(call_error: grpc.Call) -> RecollectError:
+def error_from(error: grpc.RpcError) -> RecollectError:
     """The error that the service raised, or what the transport says where it raised none."""
-    status = rpc_status.from_call(call_error)
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return RecollectError.from_metadata(info.reason, info.metadata)
-    code = call_error.code()
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return RecollectError(
-            Reason.DEADLINE_PASSED, "the service did not answer in time.", fix="Try again."
-        )
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return RecollectError(
-            Reason.SERVER_UNAVAILABLE,
-            "the connection to the service broke.",
-            fix="See whether it still runs, then run the command again: it is safe to repeat.",
-        )
-    return RecollectError(Reason.INTERNAL, f"the service answered {code.name}.")
+    info = error_info(error, domain=DOMAIN, advice=_ADVICE)
+    return RecollectError.from_metadata(info.reason, info.metadata)
 
 
 class ServiceClient:
@@ -82,6 +70,4 @@ def connect(address: str) -> Iterator[ServiceClient]:
         try:
             yield ServiceClient(channel)
         except grpc.RpcError as error:
-            if not isinstance(error, grpc.Call):
-                raise
             raise error_from(error) from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..mixer.errors import Reason, RecollectError
-from .ledger import Ledger, storage
+from .durable import storage
+from .ledger import Ledger
 from .replay import ReplayStore
 from .replay.catalog import Catalog
 from .replay.index import open_index

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from ..mixer.errors import Reason, RecollectError
-from .ledger import make_folder, storage, sync_folder, write_durably
+from .durable import atomic_file, make_folder, storage
 
 KEY_BYTES = 32
 
@@ -43,9 +43,6 @@ def secret_key(path: Path, *, create: bool) -> bytes:
 def _create(path: Path) -> None:
     make_folder(path.parent)
     os.chmod(path.parent, 0o700)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    write_durably(draft, secrets.token_bytes(KEY_BYTES), mode=0o600)
-    # A name with half a key under it must never exist, so the whole key is renamed into place.
-    draft.rename(path)
-    sync_folder(path.parent)
+    # A name with half a key under it must never exist.
+    with atomic_file(path) as file:
+        file.write(secrets.token_bytes(KEY_BYTES))

@@ -38,7 +38,7 @@ def demo(
         check_writable(report)
     with workspace(keep) as folder:
         notes.print("[bold]recollect demo[/bold]: starting the service on loopback")
-        with progress() as bar:
+        with progress(as_json=as_json) as bar:
             record = run_demo(folder, num_seeds=num_seeds, console=notes, bar=bar)
         pages = [write_report(record, folder)] if keep else []
         if report is not None:

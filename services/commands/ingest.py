@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose, Role
@@ -16,7 +16,15 @@ from ..client import connect
 from ..core_dumps import refuse_core_dumps
 from ..ingestion import register, send
 from ..intake import ColumnMapping, IntakeReport, read_examples
-from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, notes, print_json, table
+from .terminal import (
+    DEFAULT_SERVER,
+    JsonOption,
+    ServerOption,
+    console,
+    print_json,
+    progress,
+    table,
+)
 
 
 def load_mapping(path: Path | None) -> ColumnMapping | None:
@@ -74,7 +82,7 @@ def ingest(
     first = next(examples)
     answer = wire.IngestResponse()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with connect(server) as client, Progress(*columns, console=notes, transient=True) as bar:
+    with connect(server) as client, progress(*columns, as_json=as_json) as bar:
         task = bar.add_task(f"ingest {source}", total=None)
         register(
             client,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from ...mixer.errors import Reason, RecollectError
-from ...mixer.example import Purpose, Role
 from ...v1 import teacher_pb2 as wire
-from ..client import CALL_SECONDS, JOB_SECONDS, ServiceClient, connect
-from ..ingestion import register
+from ..client import CALL_SECONDS, JOB_SECONDS, connect
+from ..rehearsing import rehearse_into
 from .terminal import (
     DEFAULT_SERVER,
     JsonOption,
@@ -46,31 +43,6 @@ def describe(server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False)
         console.print(table("Teacher", ("property", "value"), rows))
 
 
-def rehearse_into(
-    client: ServiceClient, source: str, *, num_examples: int, seed: int, bar: Progress
-) -> wire.RehearseResponse:
-    """Lets the teacher write into a synthetic source, with a progress bar; the last answer."""
-    register(
-        client,
-        name=source,
-        role=Role.SYNTHETIC,
-        purpose=Purpose.TRAIN,
-        licence="generated",
-        legal_basis="generated",
-    )
-    task = bar.add_task(f"rehearse {source}", total=num_examples)
-    answer = wire.RehearseResponse()
-    request = wire.RehearseRequest(source=source, num_examples=num_examples, seed=seed)
-    for answer in client.teacher.Rehearse(request, timeout=JOB_SECONDS):
-        bar.update(task, completed=answer.num_kept)
-    bar.remove_task(task)
-    if not answer.done:
-        raise RecollectError(
-            Reason.INTERNAL, "the rehearsal ended early.", where=source, fix="Run it again."
-        )
-    return answer
-
-
 @app.command(epilog="Example: recollect teacher rehearse synthetic --examples 200")
 def rehearse(
     source: Annotated[str, typer.Argument(help="Name of the synthetic source.")],
@@ -83,7 +55,7 @@ def rehearse(
 
     They pass the same de-identification as what people wrote, and carry their lineage.
     """
-    with connect(server) as client, progress() as bar:
+    with connect(server) as client, progress(as_json=as_json) as bar:
         answer = rehearse_into(client, source, num_examples=num_examples, seed=seed, bar=bar)
     drops = {drop.reason: drop.count for drop in answer.drops}
     if as_json:
@@ -102,7 +74,7 @@ def annotate(
 ) -> None:
     """Annotate every token of a plan's sources with the teacher's log-probability."""
     sources: dict[str, wire.AnnotateResponse] = {}
-    with connect(server) as client, progress() as bar:
+    with connect(server) as client, progress(as_json=as_json) as bar:
         task = bar.add_task("annotate", total=None)
         for answer in client.teacher.Annotate(
             wire.AnnotateRequest(plan_id=plan_id), timeout=JOB_SECONDS

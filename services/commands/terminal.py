@@ -13,8 +13,16 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.progress import TimeElapsedColumn as Elapsed
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from ...mixer.errors import RecollectError
@@ -28,6 +36,9 @@ notes = Console(
     stderr=True, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else _WIDE
 )
 """Progress and errors go here, so that standard output stays readable by programs."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often progress is told where it is not watched."""
 
 DEFAULT_SERVER = "127.0.0.1:7431"
 
@@ -87,14 +98,47 @@ def table(
     return result
 
 
-def progress() -> Progress:
-    """A progress bar on standard error, which disappears when it is done."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Elapsed(),
-        console=notes,
-        transient=True,
-    )
+class Lines(Progress):
+    """Progress for a log: a plain line now and then in place of a bar."""
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        super().__init__(*columns, **options)
+        self._told_at = self.get_time()
+
+    def start(self) -> None:
+        """Starts no live display."""
+
+    def stop(self) -> None:
+        """Leaves nothing, not even the empty line that ends a live display."""
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Takes a change in, and tells of the task if nothing was told for a while."""
+        super().update(task_id, **changes)
+        self._tell(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Like `update`."""
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def _tell(self, task_id: TaskID) -> None:
+        now = self.get_time()
+        if now - self._told_at < SECONDS_BETWEEN_LINES:
+            return
+        self._told_at = now
+        task = self._tasks[task_id]
+        done = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
+        self.console.print(f"{task.description}{done}", highlight=False, markup=False)
+
+
+def progress(*columns: ProgressColumn, as_json: bool = False) -> Progress:
+    """Progress on standard error: a bar which disappears when it is done, or lines in a log.
+
+    Args:
+        columns: of the bar; how much is done of how much, if left out.
+        as_json: whether programs read the output; then there are no lines.
+    """
+    kind = Progress if notes.is_terminal or as_json else Lines
+    counted = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = columns or (SpinnerColumn(), *counted, TimeElapsedColumn())
+    return kind(*shown, console=notes, transient=True)

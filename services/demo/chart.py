@@ -32,18 +32,18 @@ class Scale:
         cls, values: Iterable[float], start: float, end: float, *, include: Sequence[float] = ()
     ) -> Scale:
         """A scale over all finite values with a little air; a single value gets air around it."""
-        finite = [v for v in (*values, *include) if math.isfinite(v)] or [0.0, 1.0]
+        # Values near the largest float would leave no room for air.
+        largest = 8e307
+        bounded = [max(-largest, min(v, largest)) for v in (*values, *include) if math.isfinite(v)]
+        finite = bounded or [0.0, 1.0]
         low, high = min(finite), max(finite)
         air = 0.06 * (high / 2 - low / 2) * 2 if high > low else 0.0
-        if not math.isfinite(air):
-            air = 0.0
         low, high = low - air, high + air
         # Values so close that they cannot be told apart need a span of their own.
         least = max(abs(low), abs(high)) * 1e-9
         if high - low <= least or high - low < 1e-12:
             reach = max(abs(low) * 0.1, 0.5)
             low, high = low - reach, high + reach
-        largest = 8e307
         return cls(low=max(low, -largest), high=min(high, largest), start=start, end=end)
 
     def ticks(self, wanted: int = 5) -> list[float]:

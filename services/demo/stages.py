@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 from rich.progress import Progress
 
-from ...mixer.errors import Reason, RecollectError
-from ...mixer.example import Purpose, Role
 from ...v1 import mix_pb2, store_pb2, teacher_pb2
 from ..client import CALL_SECONDS, JOB_SECONDS, ServiceClient
 from ..ingestion import register, send
 from ..intake import IntakeReport, read_examples
+from ..rehearsing import rehearse_into
 from .record import Ingested, Shown
 from .sample import DATA, FILES, SampleFile, evaluation_mix, mix_text
 
@@ -102,30 +101,8 @@ def show_deidentification(client: ServiceClient) -> Shown:
 
 
 def rehearse(client: ServiceClient, bar: Progress) -> teacher_pb2.RehearseResponse:
-    """Lets the teacher write the synthetic source.
-
-    Raises:
-        RecollectError: INTERNAL if the teacher stops before it says that it is done.
-    """
-    register(
-        client,
-        name=SYNTHETIC,
-        role=Role.SYNTHETIC,
-        purpose=Purpose.TRAIN,
-        licence="generated",
-        legal_basis="generated",
-    )
-    task = bar.add_task("the teacher writes", total=NUM_SYNTHETIC)
-    answer = teacher_pb2.RehearseResponse()
-    request = teacher_pb2.RehearseRequest(source=SYNTHETIC, num_examples=NUM_SYNTHETIC, seed=0)
-    for answer in client.teacher.Rehearse(request, timeout=JOB_SECONDS):
-        bar.update(task, completed=answer.num_kept)
-    bar.remove_task(task)
-    if not answer.done:
-        raise RecollectError(
-            Reason.INTERNAL, "the rehearsal ended early.", where=SYNTHETIC, fix="Run it again."
-        )
-    return answer
+    """Lets the teacher write the synthetic source."""
+    return rehearse_into(client, SYNTHETIC, num_examples=NUM_SYNTHETIC, seed=0, bar=bar)
 
 
 def shortfall(rehearsed: teacher_pb2.RehearseResponse) -> str:

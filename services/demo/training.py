@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from ...v1 import audit_pb2
 from ..client import CALL_SECONDS, ServiceClient
+from ..ledger import Kind
 from .processes import TrainerProcess, num_cores
 from .record import Arm, Run, run_from_json
 
@@ -77,7 +78,9 @@ class _Acknowledgements:
         self.num_steps: dict[str, int] = {}
 
     def read(self) -> None:
-        request = audit_pb2.ListEntriesRequest(first_sequence=self._next, kind="batch_acknowledged")
+        request = audit_pb2.ListEntriesRequest(
+            first_sequence=self._next, kind=Kind.BATCH_ACKNOWLEDGED
+        )
         for entry in self._client.audit.ListEntries(request, timeout=CALL_SECONDS):
             self._next = entry.sequence + 1
             run_id = json.loads(entry.body_json)["run_id"]

@@ -1,16 +1,13 @@
 """The ledger: the append-only record from which the control plane's state is rebuilt."""
 
-from .disk import make_folder, storage, sync_folder, write_durably
 from .entry import JSON, Entry, canonical_json
+from .kind import Kind
 from .ledger import Ledger
 
 __all__ = [
     "JSON",
     "Entry",
+    "Kind",
     "Ledger",
     "canonical_json",
-    "make_folder",
-    "storage",
-    "sync_folder",
-    "write_durably",
 ]

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from ...mixer.errors import Reason, RecollectError
+from ..durable import make_folder, storage, storage_error, sync_folder, write_all
 from .chain import MAX_BODY_BYTES, MAX_LINE_BYTES, corrupt, walk
-from .disk import make_folder, storage, storage_error, sync_folder, write_all
 from .entry import GENESIS, JSON, BrokenChain, Entry, canonical_json, make_entry, parse_line
 from .lock import FolderLock
 

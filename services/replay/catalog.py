@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..ledger import make_folder, storage
+from ..durable import make_folder, storage
 from .manifest import SegmentManifest
 from .segment import read_table
 from .snapshot import Snapshot

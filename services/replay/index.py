@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...mixer.errors import Reason, RecollectError
-from ..ledger import make_folder, storage
+from ..durable import atomic_file
 from . import embedding
 from .snapshot import Snapshot
 from .store import ReplayStore
@@ -212,9 +212,11 @@ def open_index(store: ReplayStore, snapshot: Snapshot, source: str) -> VectorInd
     path = store.folder / "cache" / "index" / f"{source}-{digest}.faiss"
     index = load_index(path, build)
     # One index per source is kept: what an older snapshot held must not live on in a cache.
-    for stale in path.parent.glob(f"{source}-*"):
-        if stale.stem != path.stem:
-            stale.unlink(missing_ok=True)
+    # The hidden ones are what a process left that was killed while it wrote.
+    for pattern in (f"{source}-*", f".{source}-*.tmp"):
+        for stale in path.parent.glob(pattern):
+            if stale.stem != path.stem:
+                stale.unlink(missing_ok=True)
     return index
 
 
@@ -229,25 +231,15 @@ def load_index(path: Path, build: Callable[[], VectorIndex]) -> VectorIndex:
         pass
     index = build()
     content = index.to_bytes()
-    with storage(path):
-        make_folder(path.parent)
-        _replace(note, json.dumps(_note(content)).encode())
-        _replace(path, content)
+    for place, written in ((note, json.dumps(_note(content)).encode()), (path, content)):
+        with atomic_file(place) as file:
+            file.write(written)
     return index
 
 
 def _note(content: bytes) -> dict[str, object]:
     digest = hashlib.sha256(content).hexdigest()
     return {"version": 1, "embedding": embedding.VERSION, "sha256": digest}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".draft")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @cache

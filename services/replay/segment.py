@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Lineage, Pointer, messages_from_json, messages_to_json
-from ..ledger import storage
+from ..durable import storage
 from .manifest import SegmentManifest, digest_of_ids, total_findings
 
 VERSION = b"1"

@@ -14,13 +14,9 @@ from typing import Any
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.plan import SourceSnapshot
-from ..ledger import Entry, canonical_json
+from ..ledger import Entry, Kind, canonical_json
 from .manifest import SegmentManifest
 from .source import Source
-
-SOURCE_REGISTERED = "source_registered"
-SEGMENTS_COMMITTED = "segments_committed"
-INGEST_FINISHED = "ingest_finished"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,14 +53,14 @@ class Holdings:
     def apply(self, entry: Entry) -> None:
         """Takes in what an entry says; entries of other rooms say nothing here."""
         body: Mapping[str, Any] = entry.body
-        if entry.kind == SOURCE_REGISTERED:
+        if entry.kind == Kind.SOURCE_REGISTERED:
             source = Source.from_body(body)
             self.sources[source.name] = source
             self._extend(body)
-        elif entry.kind == SEGMENTS_COMMITTED:
+        elif entry.kind == Kind.SEGMENTS_COMMITTED:
             self.segments += map(SegmentManifest.from_body, body["segments"])
             self._extend(body)
-        elif entry.kind == INGEST_FINISHED:
+        elif entry.kind == Kind.INGEST_FINISHED:
             name = str(body["source"])
             count = int(body.get("num_quarantined", 0))
             self.num_quarantined[name] = self.num_quarantined.get(name, 0) + count

@@ -10,19 +10,13 @@ from pathlib import Path
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Message
-from ..ledger import JSON, Ledger, storage
+from ..durable import storage
+from ..ledger import JSON, Kind, Ledger
 from .identity import IdentitySet
 from .key import StoreKey
 from .manifest import SegmentManifest, total_findings
 from .segment import read_examples, read_table
-from .snapshot import (
-    INGEST_FINISHED,
-    SEGMENTS_COMMITTED,
-    SOURCE_REGISTERED,
-    Holdings,
-    Snapshot,
-    unknown_source,
-)
+from .snapshot import Holdings, Snapshot, unknown_source
 from .source import Source
 from .writer import MAX_CHARACTERS, MAX_ROWS, PENDING, SegmentWriter, publish
 
@@ -83,7 +77,7 @@ class ReplayStore:
         with self._mutex:
             present = self._holdings.sources.get(source.name)
             if present is None or (present != source and not self._holds(source.name)):
-                entry = self._ledger.append(SOURCE_REGISTERED, source.to_body(), actor=actor)
+                entry = self._ledger.append(Kind.SOURCE_REGISTERED, source.to_body(), actor=actor)
                 self._holdings.apply(entry)
                 return True
             if present != source:
@@ -111,7 +105,7 @@ class ReplayStore:
     def record_ingest(self, body: Mapping[str, JSON], *, actor: str = "service") -> None:
         """Records how an ingest ended, with what was quarantined and why."""
         with self._mutex:
-            self._holdings.apply(self._ledger.append(INGEST_FINISHED, body, actor=actor))
+            self._holdings.apply(self._ledger.append(Kind.INGEST_FINISHED, body, actor=actor))
 
     def writer(
         self,
@@ -230,7 +224,7 @@ class ReplayStore:
     def _commit(self, source: str, segments: Sequence[SegmentManifest], actor: str) -> None:
         bodies = [segment.to_body() for segment in segments]
         entry = self._ledger.append(
-            SEGMENTS_COMMITTED, {"source": source, "segments": bodies}, actor=actor
+            Kind.SEGMENTS_COMMITTED, {"source": source, "segments": bodies}, actor=actor
         )
         try:
             for segment in segments:

@@ -18,7 +18,7 @@ from typing import Self
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example
-from ..ledger import make_folder, storage, sync_folder, write_durably
+from ..durable import make_folder, storage, sync_folder, write_durably
 from .identity import IdentitySet
 from .key import to_utf8
 from .manifest import SegmentManifest

@@ -12,6 +12,7 @@ from ...mixer.example import Role
 from ...mixer.plan import Plan
 from ...v1 import teacher_pb2 as wire
 from ...v1.teacher_pb2_grpc import TeacherServiceServicer
+from ..ledger import Kind
 from ..status import Context, translated
 from ..threads import finished, in_thread, opened
 from .annotate import Annotated, OpenSink, Tokens, annotate
@@ -177,7 +178,7 @@ class TeacherServicer(TeacherServiceServicer):
         self, request: wire.RehearseRequest, rehearsing: Rehearsing, tally: Tally
     ) -> None:
         self._ledger.append(
-            "rehearsed",
+            Kind.REHEARSED,
             {
                 "source": request.source,
                 "teacher_digest": self._teacher.digest,
@@ -194,7 +195,7 @@ class TeacherServicer(TeacherServiceServicer):
 
     def _record_annotation(self, plan: Plan, annotated: Sequence[Annotated]) -> None:
         self._ledger.append(
-            "annotated",
+            Kind.ANNOTATED,
             {
                 "plan_id": plan.plan_id,
                 "teacher_digest": self._teacher.digest,

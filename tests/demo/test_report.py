@@ -5,7 +5,6 @@ import json
 import re
 import statistics
 from dataclasses import replace
-from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,126 +15,20 @@ from rich.console import Console
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.demo.outcome import (
-    FORGETTING_BAR,
-    GAIN_BAR,
-    deviations,
-    forgetting,
-    gain,
     outcome,
-    percent,
-    realised,
 )
 from recollect.services.demo.record import (
     MIX,
     NLL,
-    REFUSAL_RATE,
     TASK_ONLY,
-    Arm,
-    DemoRecord,
-    Ingested,
-    LedgerRecord,
-    Measured,
-    PlannedShare,
-    Previewed,
-    Run,
-    Shown,
     Step,
-    TeacherRecord,
     record_from_json,
     record_to_json,
-    run_from_json,
 )
 from recollect.services.demo.report import number, render, signed, write_page, write_report
 from recollect.services.demo.summary import summary
 
-BEFORE = {"target": 4.0, "general": 3.0, "maths": 2.0, "refusal": 2.5}
-
-
-def run(arm: Arm, seed: int, *, gained: float, forgot: tuple[float, float, float]) -> Run:
-    change = {"target": -gained, **dict(zip(("general", "maths", "refusal"), forgot, strict=True))}
-    counts = [{"support": 3, "general": 1}, {"support": 2, "general": 2}]
-    return Run(
-        arm=arm,
-        seed=seed,
-        plan_id=("a" if arm == MIX else "b") * 64,
-        steps=tuple(
-            Step(
-                step=number,
-                loss=3.0 - number,
-                loss_by_source={"support": 3.0 - number, "general": 2.0},
-                counts=count if arm == MIX else {"support": 4},
-            )
-            for number, count in enumerate(counts)
-        ),
-        measurements=(
-            *(
-                Measured(metric=NLL, subject=subject, before=before, after=before + change[subject])
-                for subject, before in BEFORE.items()
-            ),
-            Measured(metric=REFUSAL_RATE, subject="refusals", before=0.9, after=0.25),
-        ),
-        seconds=12.5,
-    )
-
-
-def record(*runs: Run) -> DemoRecord:
-    return DemoRecord(
-        runs=runs,
-        shares=(
-            PlannedShare(source="support", role="task", share="2/3"),
-            PlannedShare(source="general", role="general", share="1/3"),
-        ),
-        ingested=(
-            Ingested(
-                source="support",
-                num_read=1234,
-                num_stored=1200,
-                num_duplicates=30,
-                num_quarantined=4,
-                findings={"PERSON": 77, "EMAIL_ADDRESS": 8},
-                num_near_duplicate_groups=5,
-            ),
-        ),
-        shown=Shown(before="I am Ada Example.", after="I am Eve Sample."),
-        teacher=TeacherRecord(
-            digest="c" * 64,
-            num_parameters=1_500_001,
-            num_written=250,
-            num_kept=200,
-            drops={"too_short": 50},
-            mean_nll={"support": 3.21, "general": 2.5},
-        ),
-        preview=(
-            Previewed(
-                source="support",
-                num_examples=1200,
-                num_rows=5,
-                epochs=0.5,
-                max_repeats=1,
-                num_tokens=4321,
-                exhaustion_step=None,
-            ),
-        ),
-        ledger=LedgerRecord(
-            entries_by_kind={"plan_sealed": 2, "run_started": 4},
-            head_digest="d" * 64,
-            verified=True,
-            audit_differences=(),
-        ),
-        seconds=200.0,
-    )
-
-
-GOOD = record(
-    run(TASK_ONLY, 0, gained=1.0, forgot=(0.3, 0.5, 0.2)),
-    run(TASK_ONLY, 1, gained=1.2, forgot=(0.4, 0.6, -0.1)),
-    run(MIX, 0, gained=0.95, forgot=(0.1, -0.2, 0.1)),
-    run(MIX, 1, gained=1.14, forgot=(0.1, 0.1, 0.0)),
-)
-BAD = replace(
-    GOOD,
-    runs=(*GOOD.runs[:2], run(MIX, 0, gained=0.5, forgot=(0.9, 0, 0)), GOOD.runs[3]),
-)
+from .records import BAD, DIFFERENT, GOOD, record, run
 
 
 class Page(HTMLParser):
@@ -181,19 +74,6 @@ def numbers(cell: str) -> list[float]:
     return [float(n.replace("−", "-")) for n in re.findall(r"[−-]?\d+\.\d+", cell)]
 
 
-def test_forgetting_counts_no_improvement_and_the_ratio_divides_means_over_seeds() -> None:
-    assert [round(forgetting(r), 9) for r in GOOD.runs] == [1.0, 1.0, 0.2, 0.2]
-    assert [round(g, 9) for r in GOOD.runs if (g := gain(r))] == [1.0, 1.2, 0.95, 1.14]
-    result = outcome(GOOD)
-    assert result.forgetting_ratio == pytest.approx(0.2)
-    assert result.gain_ratio == pytest.approx(2.09 / 2.2)
-    assert result.passes
-    assert result.finding == (
-        "The mix forgot 20\xa0% of what task-only training forgot, "
-        "at 95\xa0% of its gain (2 seeds)."
-    )
-
-
 def test_a_missed_bar_is_shown_as_missed() -> None:
     result = outcome(BAD)
     assert result.forgetting_ratio == pytest.approx(0.55)
@@ -223,18 +103,6 @@ def test_one_missed_bar_is_named() -> None:
     assert "did not meet the bar for gain" in Page(render(slow)).text
 
 
-@given(
-    value=st.one_of(
-        st.floats(0, 2), st.sampled_from([0.4999, 0.49999, 0.8999, 0.9, 0.5, 0.5001, 0.89999])
-    )
-)
-def test_rounding_never_moves_a_ratio_over_a_bar(value: float) -> None:
-    shown = float(percent(value).removesuffix("\xa0%")) / 100
-    if all(abs(value - bar) > 1e-5 for bar in (FORGETTING_BAR, GAIN_BAR)):
-        assert (shown < FORGETTING_BAR) == (value < FORGETTING_BAR)
-        assert (shown >= GAIN_BAR) == (value >= GAIN_BAR)
-
-
 def test_nothing_forgotten_is_said_and_not_divided_by() -> None:
     runs = [run(arm, 0, gained=1, forgot=(-0.1, 0, -0.2)) for arm in (TASK_ONLY, MIX)]
     result = outcome(record(*runs))
@@ -242,11 +110,6 @@ def test_nothing_forgotten_is_said_and_not_divided_by() -> None:
     assert not result.passes
     assert "forgot nothing" in result.finding
     assert result.finding in Page(render(record(*runs))).text.replace(" %", "\xa0%")
-
-
-def test_nothing_gained_is_said() -> None:
-    runs = [run(arm, 0, gained=-0.1, forgot=(0.1, 0, 0)) for arm in (TASK_ONLY, MIX)]
-    assert "gained nothing" in outcome(record(*runs)).finding
 
 
 def test_every_value_of_the_outcome_table_is_in_the_record() -> None:
@@ -278,14 +141,6 @@ def test_counts_of_the_record_stand_on_the_page() -> None:
     assert page.row("run_started") == ["run_started", "4"]
     for said in ("1,500,001", "c" * 64, "d" * 64, "I am Ada Example.", "I am Eve Sample.", "never"):
         assert said in page.text
-
-
-def test_realised_shares_are_exact() -> None:
-    support = realised(GOOD)[0]
-    assert (support.num_rows, support.num_all_rows) == (10, 16)
-    share = GOOD.shares[0]
-    assert deviations(GOOD.runs[2].steps, share) == [Fraction(1, 3), Fraction(-1, 3)]
-    assert support.max_deviation == pytest.approx(1 / 3)
 
 
 def test_a_broken_ledger_is_not_called_whole() -> None:
@@ -342,36 +197,6 @@ def test_the_page_and_its_record_lie_side_by_side(tmp_path: Path) -> None:
     assert hashlib.sha256(beside).hexdigest() in page.read_text(encoding="utf-8")
 
 
-def test_a_record_that_is_not_one_is_refused() -> None:
-    with pytest.raises(RecollectError) as caught:
-        record_from_json('{"version": 2}')
-    assert caught.value.reason is Reason.INPUT_MALFORMED
-
-
-def test_a_run_is_read_from_what_the_trainer_wrote() -> None:
-    wanted = GOOD.runs[2]
-    told = {
-        "settings": {"learning_rate": 0.001},
-        "steps": [
-            {
-                "step": s.step,
-                "loss": s.loss,
-                "loss_by_source": s.loss_by_source,
-                "counts": s.counts,
-                "seconds": 0.1,
-            }
-            for s in wanted.steps
-        ],
-        "measurements": [
-            {"metric": m.metric, "subject": m.subject, "before": m.before, "after": m.after}
-            for m in wanted.measurements
-        ],
-        "seconds": wanted.seconds,
-    }
-    read = run_from_json(json.dumps(told), arm=MIX, seed=0, plan_id=wanted.plan_id)
-    assert read == wanted
-
-
 def test_a_record_with_hardly_anything_still_renders() -> None:
     bare = replace(GOOD, runs=(), shares=(), ingested=(), preview=())
     assert "forgot nothing" in Page(render(bare)).text
@@ -409,13 +234,7 @@ def test_numbers_read_back_and_have_no_negative_zero(value: float, digits: int) 
     assert signed(value, digits).startswith("+") == (value > 0 and float(text) != 0)
 
 
-DIFFERENT = replace(
-    GOOD,
-    ledger=replace(GOOD.ledger, audit_differences=("mix-0: step 3 <differs>", "mix-1: row 7")),
-)
-
-
-def test_what_the_audit_found_is_on_the_page_in_the_terminal_and_in_the_record() -> None:
+def test_what_the_audit_found_is_on_the_page_and_in_the_terminal() -> None:
     page = Page(render(DIFFERENT)).text
     console = Console(width=100)
     with console.capture() as capture:
@@ -425,22 +244,7 @@ def test_what_the_audit_found_is_on_the_page_in_the_terminal_and_in_the_record()
         assert difference in page
         assert difference in terminal
     assert "no difference" not in page
-    assert record_from_json(record_to_json(DIFFERENT)) == DIFFERENT
     assert "no difference from its plan" in Page(render(GOOD)).text
-
-
-@pytest.mark.parametrize(
-    ("ledger", "holds"),
-    [
-        (GOOD.ledger, True),
-        (DIFFERENT.ledger, False),
-        (replace(GOOD.ledger, verified=False), False),
-    ],
-)
-def test_a_demo_holds_only_if_all_is_intact_and_as_planned(
-    ledger: LedgerRecord, holds: bool
-) -> None:
-    assert ledger.holds is holds
 
 
 def test_a_page_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:

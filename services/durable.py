@@ -1,4 +1,4 @@
-"""The disk: the few system calls that durability rests on, with their failures named.
+"""Durable writing: the few system calls that it rests on, with their failures named.
 
 An `OSError` becomes a `RecollectError` here and nowhere else, so that a full disk reads the same
 wherever it is met.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from ...mixer.errors import Reason, RecollectError
+from ..mixer.errors import Reason, RecollectError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No space, no quota, and a file larger than the process may write: nothing more fits."""
@@ -70,13 +72,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_durably(path: Path, content: bytes) -> None:
     """Creates a file with its content and syncs both; leaves nothing behind if that fails.
 
     Raises:
         FileExistsError: there is such a file already.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         try:
             write_all(descriptor, content, 0)
@@ -87,3 +89,26 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a temporary neighbour of `path`, which takes its place once it is on the disk.
+
+    Only the owner may read the file, and it is there whole or not at all.
+
+    Raises:
+        RecollectError: STORAGE_FULL, STORAGE_FAILED; nothing is left behind.
+    """
+    with storage(path):
+        make_folder(path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+            sync_folder(path.parent)
+        finally:
+            Path(name).unlink(missing_ok=True)

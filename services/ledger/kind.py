@@ -1,0 +1,19 @@
+"""The kinds of entries: everything that is ever recorded, whichever room records it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What happened; an entry keeps it as text."""
+
+    SOURCE_REGISTERED = "source_registered"
+    SEGMENTS_COMMITTED = "segments_committed"
+    INGEST_FINISHED = "ingest_finished"
+    REHEARSED = "rehearsed"
+    PLAN_SEALED = "plan_sealed"
+    ANNOTATED = "annotated"
+    RUN_STARTED = "run_started"
+    BATCH_ACKNOWLEDGED = "batch_acknowledged"
+    RUN_FINISHED = "run_finished"
