@@ -7,20 +7,21 @@ import pytest
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.ratio import (
-    RANK_BOUND,
     RatioCount,
-    check_prefix,
+    check_counts,
     deviation,
     schedule_bound,
 )
 from recollect.mixer.schedule import Schedule
+from recollect.mixer.timeline import Stage, Timeline
 
 SHARES = (Fraction(7, 10), Fraction(1, 4), Fraction(1, 20))
+TIMELINE = Timeline.constant(SHARES)
 NAMES = ("tickets", "general", "refusals")
 
 
 def test_deviation_is_exact() -> None:
-    assert deviation(SHARES, [8, 2, 0], 10) == [1, Fraction(-1, 2), Fraction(-1, 2)]
+    assert deviation(TIMELINE, [8, 2, 0], 10) == [1, Fraction(-1, 2), Fraction(-1, 2)]
 
 
 def test_what_the_schedule_serves_passes_at_every_row() -> None:
@@ -60,22 +61,34 @@ def test_numbers_beyond_machine_integers_are_exact() -> None:
         RatioCount.start(NAMES, shares).extended(np.array([0]))
 
 
-def test_counts_alone_are_checked_at_their_end() -> None:
-    count = RatioCount.start(NAMES, SHARES, bound=RANK_BOUND).advanced([7, 2, 1])
-    assert count.num_rows == 10
-    with pytest.raises(RecollectError, match="tickets"):
-        count.advanced([0, 5, 5])
+def test_a_rank_is_held_to_its_part_of_what_is_owed() -> None:
+    check_counts(TIMELINE, [3, 2, 0], 10, names=NAMES, bound=Fraction(1), world_size=2)
+    with pytest.raises(RecollectError, match=r"'tickets' has 2 of 5 rows .* expected are 3\.5"):
+        check_counts(TIMELINE, [2, 2, 1], 10, names=NAMES, bound=Fraction(1), world_size=2)
+
+
+def test_rows_are_held_to_the_shares_of_their_stage() -> None:
+    stages = [
+        Stage(first_position=0, shares=(Fraction(1, 3), Fraction(2, 3))),
+        Stage(first_position=31, shares=(Fraction(1), Fraction(0))),
+    ]
+    timeline = Timeline(stages)
+    sources, _ = Schedule(timeline).at(np.arange(60))
+    count = RatioCount.start(("one", "other"), timeline).extended(sources[:25])
+    assert count.extended(sources[25:]).num_rows == 60
+    with pytest.raises(RecollectError, match="'one' has"):
+        count.extended(np.concatenate((sources[25:40], [1, 1])))
 
 
 def test_a_bound_is_met_and_not_passed() -> None:
-    check_prefix(SHARES, [8, 2, 0], 10, names=NAMES, bound=Fraction(1))
+    check_counts(TIMELINE, [8, 2, 0], 10, names=NAMES, bound=Fraction(1))
     with pytest.raises(RecollectError, match="tickets"):
-        check_prefix(SHARES, [8, 2, 0], 10, names=NAMES)
+        check_counts(TIMELINE, [8, 2, 0], 10, names=NAMES)
 
 
 def test_counts_must_sum_to_the_rows() -> None:
     with pytest.raises(RecollectError, match="sum to 9 of 10"):
-        check_prefix(SHARES, [7, 2, 0], 10, names=NAMES, bound=Fraction(5))
+        check_counts(TIMELINE, [7, 2, 0], 10, names=NAMES, bound=Fraction(5))
 
 
 @pytest.mark.parametrize("source", [-1, 3])

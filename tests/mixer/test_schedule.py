@@ -11,6 +11,7 @@ from recollect.mixer import schedule as room
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.ratio import RatioCount, schedule_bound
 from recollect.mixer.schedule import Schedule
+from recollect.mixer.timeline import END
 
 SUPPORT = [Fraction(7, 10), Fraction(3, 20), Fraction(1, 10), Fraction(1, 20)]
 
@@ -27,8 +28,9 @@ def plain_chairman(parts: list[Fraction], num_positions: int) -> list[int]:
     served, order = [0] * len(parts), []
     for prefix in range(1, num_positions + 1):
         ready = [i for i, part in enumerate(parts) if part * prefix - served[i] >= slack]
+        late = 1 - slack if len(parts) > 1 else slack
         chosen = min(
-            ready, key=lambda i: ((1 - slack - (parts[i] * prefix - served[i])) / parts[i], i)
+            ready, key=lambda i: (prefix + (late - (parts[i] * prefix - served[i])) // parts[i], i)
         )
         served[chosen] += 1
         order.append(chosen)
@@ -65,7 +67,7 @@ def test_position_of_is_the_inverse_of_at(
     assert schedule.position_of(int(sources[0]), int(ordinals[0])) == position
     source %= len(parts)
     found = schedule.position_of(source, position)
-    if found < 1 << 62:
+    if found < END:
         back = schedule.at(np.array([found]))
         assert (int(back[0][0]), int(back[1][0])) == (source, position)
 
@@ -127,7 +129,7 @@ def test_a_period_beyond_machine_integers_is_exact() -> None:
     parts[2] = 1 - parts[0] - parts[1]
     schedule = Schedule(parts)
     assert schedule.period > 1 << 62
-    first = 10**17
+    first = 10**15
     sources, ordinals = schedule.at(np.arange(first, first + 5000))
     start = schedule.served(first)
     count = RatioCount.start(names(parts), parts, counts=start.tolist())
@@ -137,9 +139,9 @@ def test_a_period_beyond_machine_integers_is_exact() -> None:
 
 def test_one_source_serves_everything() -> None:
     schedule = Schedule([Fraction(1)])
-    sources, ordinals = schedule.at(np.array([0, 1, 10**18]))
+    sources, ordinals = schedule.at(np.array([0, 1, 10**15]))
     assert sources.tolist() == [0, 0, 0]
-    assert ordinals.tolist() == [0, 1, 10**18]
+    assert ordinals.tolist() == [0, 1, 10**15]
     assert schedule.position_of(0, 12) == 12
     assert schedule_bound(1) == 0
 
@@ -149,10 +151,12 @@ def test_no_rows_are_no_rows() -> None:
     assert Schedule(SUPPORT).served(0).tolist() == [0, 0, 0, 0]
 
 
-def test_positions_before_the_first_are_refused() -> None:
+def test_positions_that_no_plan_has_are_refused() -> None:
     schedule = Schedule(SUPPORT)
     for call in (
         lambda: schedule.at(np.array([3, -1])),
+        lambda: schedule.at(np.array([END])),
+        lambda: schedule.served(END),
         lambda: schedule.served(-1),
         lambda: schedule.position_of(0, -1),
     ):

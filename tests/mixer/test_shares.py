@@ -41,7 +41,7 @@ def test_decimals_are_never_rounded(millionths: int) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [0, "0", "0.0", -1, "-0.1", "1.01", "101%", "70", "1/0", "", "half", None, True, [1],
+    [-1, "-0.1", "1.01", "101%", "70", "1/0", "", "half", None, True, [1],
      "1e999999999", "9" * 19, float("nan"), float("inf"), "0.000009", "0.5/1", "٣/4"],
 )  # fmt: skip
 def test_what_is_no_share_is_refused(written: object) -> None:
@@ -66,6 +66,19 @@ def test_a_sum_above_one_is_named_with_what_is_too_much() -> None:
 def test_empty_zero_and_negative_shares_are_refused(shares: list[Fraction]) -> None:
     with pytest.raises(RecollectError, match="above 0"):
         check_shares(shares)
+
+
+def test_a_source_may_rest_where_that_is_said() -> None:
+    check_shares([Fraction(0), Fraction(1)], rest=True)
+    assert parse_share("0") == parse_share(0) == 0
+    with pytest.raises(RecollectError, match="above 0"):
+        check_shares([Fraction(-1), Fraction(2)], rest=True)
+
+
+def test_the_normalised_mix_is_offered() -> None:
+    with pytest.raises(RecollectError) as caught:
+        check_shares([Fraction(7, 10), Fraction(2, 10)])
+    assert "7/9, 2/9" in caught.value.fix
 
 
 def test_percent_is_short() -> None:
