@@ -1,0 +1,254 @@
+"""Documents: YAML read exactly and safely, and what is wrong with one told in plain words.
+
+Mixes and policies are documents. A decimal stays the text that it is, so nothing is rounded before
+it is understood; tags, aliases, repeated keys and deep nesting are refused before anything is made
+of them. A refusal names the field, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from .errors import Reason, RecollectError
+
+Model = TypeVar("Model", bound=BaseModel)
+Details: TypeAlias = Mapping[str, Any]
+
+LONGEST_TEXT = 1 << 18
+"""Characters of YAML that are read; a mix of a thousand sources has half of that."""
+DEEPEST_NESTING = 8
+"""Levels of YAML that are read; a mix has three. Many levels take a parser very long."""
+LONGEST_QUOTE = 40
+"""Characters of a wrong value that a refusal repeats."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
+
+Name: TypeAlias = Annotated[str, Field(max_length=128, pattern=NAME_PATTERN)]
+
+_PATTERNS = {
+    NAME_PATTERN: "it must begin with a letter or digit and go on with those and . _ / - only"
+}
+
+
+def canonical_json(value: object) -> str:
+    """The one JSON text of a value: keys sorted, no spaces."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def parse_document(text: str, *, noun: str = "mix", reason: Reason = Reason.MIX_INVALID) -> object:
+    """The value of a YAML text: plain data only, and decimals as they are written.
+
+    Args:
+        text: the YAML.
+        noun: what a refusal calls the whole document.
+        reason: the reason of a refusal.
+
+    Raises:
+        RecollectError: `reason`, with line and column where they are known.
+    """
+    try:
+        return _parse(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else noun
+        raise RecollectError(reason, error.problem or "it is not YAML", where=where) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise RecollectError(reason, "it is not YAML that can be read", where=noun) from None
+
+
+def read_model(model: type[Model], data: object, *, noun: str, reason: Reason) -> Model:
+    """The model that parsed data describes.
+
+    Raises:
+        RecollectError: `reason`, with the path of the first field that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _refusal(error, model, noun=noun, reason=reason) from None
+
+
+def quote(value: object) -> str:
+    """A value for a message: what it is, cut short, without control characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return f"a mapping of {len(value)} fields"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a very long number"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
+
+
+class _ExactLoader(yaml.SafeLoader):
+    """Reads YAML without rounding: a decimal stays the text that it is. Keys may not repeat."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            # A key that is itself a list or a mapping is refused by the loader.
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _marked(f"key {quote(key.value)} is given twice", key.start_mark)
+            seen.update([key.value] if isinstance(key, yaml.ScalarNode) else [])
+        return super().construct_mapping(node, deep)
+
+
+def _as_written(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    """A decimal as its text."""
+    return str(node.value)
+
+
+def _plain_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """A whole number; none that YAML reads otherwise than people do, 012 as 10 or 1:30 as 90."""
+    number = loader.construct_yaml_int(node)
+    if not _PLAIN_NUMBER.fullmatch(node.value):
+        raise _marked("a whole number is written in plain digits", node.start_mark)
+    return int(number)
+
+
+_PLAIN_NUMBER = re.compile("[-+]?(0|[1-9][0-9_]*)")
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_ExactLoader.add_constructor("tag:yaml.org,2002:float", _as_written)
+_ExactLoader.add_constructor("tag:yaml.org,2002:int", _plain_number)
+# Only true and false are truth values; a source may be called no, on or off.
+_ExactLoader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != _BOOLEAN]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_ExactLoader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$"), list("tf"))
+
+
+def _parse(text: str) -> object:
+    if len(text) > LONGEST_TEXT:
+        raise _marked(f"the text is longer than {LONGEST_TEXT} characters", None)
+    depth = 0
+    for event in yaml.parse(text, Loader=_ExactLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_NESTING:
+            raise _marked("it is nested too deeply", event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise _marked("tags and aliases are not read", event.start_mark)
+    return yaml.load(text, Loader=_ExactLoader)  # a SafeLoader: makes plain data only
+
+
+def _marked(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _refusal(
+    error: ValidationError, model: type[BaseModel], *, noun: str, reason: Reason
+) -> RecollectError:
+    """The first thing that pydantic found, and how many more there are."""
+    found = error.errors(include_url=False)
+    first, *others = (item for item in found if not _is_echo(item, found))
+    kind, location = first["type"], first["loc"]
+    message = first["msg"].removeprefix("Value error, ")
+    if kind in _WORDS:
+        message = _WORDS[kind](first.get("ctx", {}))
+    if kind == "extra_forbidden":
+        message = _unknown_field(model, location)
+    elif kind != "missing":
+        message = f"{message}; {quote(first['input'])} was given"
+    more = f" (and {len(others)} more)" if others else ""
+    return RecollectError(reason, message + more, where=_path(location) or noun)
+
+
+def _is_echo(item: Any, found: Iterable[Any]) -> bool:
+    """Whether pydantic only says that a list is too short because an entry of it is wrong."""
+    place = item["loc"]
+    return item["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in found
+    )
+
+
+def _unknown_field(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """What may stand where an unknown field does, the likeliest alone if there is one."""
+    known = _fields_at(model, location[:-1])
+    close = difflib.get_close_matches(str(location[-1])[:LONGEST_QUOTE], known, n=1)
+    if close:
+        return f"there is no such field; did you mean {close[0]}?"
+    return f"there is no such field; there are {', '.join(known)}"
+
+
+def _fields_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    """Names of the fields of the model at a path."""
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = next(_models_in(model.model_fields[part].annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[Any]:
+    """The models that a type such as tuple[Model, ...] is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A field path such as `sources[2].share`."""
+    path = ""
+    for part in location:
+        if part == "[key]":  # pydantic's mark for a mapping's key; the key itself comes before it
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{quote(part).strip(chr(39))}"
+    return path.removeprefix(".")
+
+
+def _words(text: str) -> Callable[[Details], str]:
+    return lambda details: text.format_map(details)
+
+
+def _choices(details: Details) -> str:
+    choices = str(details["expected"]).replace("'", "")
+    return f"it must be {choices}" if " or " not in choices else f"it must be one of {choices}"
+
+
+def _characters(details: Details) -> str:
+    return _PATTERNS.get(str(details["pattern"]), f"it must match {details['pattern']}")
+
+
+_NUMBER = _words("it must be a whole number")
+_TEXT = _words("it must be text")
+_LIST = _words("it must be a list")
+_MAPPING = _words("it must be a mapping of fields")
+_WORDS: Mapping[str, Callable[[Details], str]] = {
+    "missing": _words("this field is missing"),
+    "literal_error": _choices,
+    "enum": _choices,
+    "int_type": _NUMBER,
+    "int_parsing": _NUMBER,
+    "int_from_float": _NUMBER,
+    "int_parsing_size": _words("it is too large a number"),
+    "bool_type": _words("it must be true or false"),
+    "bool_parsing": _words("it must be true or false"),
+    "string_type": _TEXT,
+    "string_unicode": _words("it holds a character that Unicode does not have"),
+    "string_pattern_mismatch": _characters,
+    "string_too_short": _words("it must have at least {min_length} characters"),
+    "string_too_long": _words("it may have at most {max_length} characters"),
+    "greater_than": _words("it must be above {gt}"),
+    "greater_than_equal": _words("it must be at least {ge}"),
+    "less_than": _words("it must be below {lt}"),
+    "less_than_equal": _words("it must be at most {le}"),
+    "too_short": _words("it must have at least {min_length} entries"),
+    "too_long": _words("it may have at most {max_length} entries"),
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "union_tag_invalid": _words("it must be one of {expected_tags}"),
+    "union_tag_not_found": _words("the field that says which kind it is is missing"),
+}
