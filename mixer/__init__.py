@@ -16,7 +16,8 @@ A mix of two sources, sealed and served; 70 % of every prefix is task data, to w
 
 >>> from recollect.mixer.example import Purpose, Role
 >>> from recollect.mixer.mix import Mix
->>> from recollect.mixer.plan import SourceSnapshot, seal
+>>> from recollect.mixer.plan import SourceSnapshot
+>>> from recollect.mixer.sealing import seal
 >>> task = {"source": "tickets", "role": "task", "share": "70%"}
 >>> general = {"source": "general", "role": "general", "share": "0.3"}
 >>> mix = Mix.from_mapping({"name": "support", "batch_size": 10, "num_steps": 1000,

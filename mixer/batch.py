@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .packing import Pieces
+
 Integers: TypeAlias = npt.NDArray[np.int64]
 AnyIntegers: TypeAlias = npt.NDArray[np.integer[Any]]
 
@@ -25,7 +27,7 @@ class Batch:
     ordinals: Integers
     """How many rows of the same source came before, in the whole plan."""
     examples: Integers
-    """Row of the example inside its source of the snapshot."""
+    """Row inside its source of the snapshot: the number of an example, or of a pack of them."""
     epochs: Integers
     """Pass over the source, from 0."""
 
@@ -39,7 +41,11 @@ class Batch:
     @property
     def digest(self) -> bytes:
         """SHA-256 over plan id and restore keys: what makes two batches the same batch."""
-        return batch_digest(self.plan_id, self.positions, self.sources, self.examples)
+        return self.digest_with(None)
+
+    def digest_with(self, pieces: Pieces | None) -> bytes:
+        """The digest of a batch whose rows are packs of these pieces."""
+        return batch_digest(self.plan_id, self.positions, self.sources, self.examples, pieces)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Batch:
         """The rows of this batch that are marked."""
@@ -55,11 +61,22 @@ class Batch:
 
 
 def batch_digest(
-    plan_id: str, positions: AnyIntegers, sources: AnyIntegers, examples: AnyIntegers
+    plan_id: str,
+    positions: AnyIntegers,
+    sources: AnyIntegers,
+    examples: AnyIntegers,
+    pieces: Pieces | None = None,
 ) -> bytes:
-    """SHA-256 that identifies rows of a plan; any integer types give the same digest."""
+    """SHA-256 that identifies rows of a plan; any integer types give the same digest.
+
+    Where rows are packs, what they hold is part of it.
+    """
     digest = hashlib.sha256(plan_id.encode())
     digest.update(len(positions).to_bytes(8, "little"))
     for column in (positions, sources, examples):
         digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+    if pieces is not None:
+        digest.update(len(pieces.rows).to_bytes(8, "little"))
+        for column in pieces:
+            digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
     return digest.digest()

@@ -37,6 +37,9 @@ class Reason(IntEnum):
     RANK_INVALID = 208
     RATIO_VIOLATED = 209
     PLAN_TAMPERED = 210
+    LIMIT_VIOLATED = 211
+    MEASUREMENT_INVALID = 212
+    MEASURES_DIFFER = 213
 
     DEIDENTIFICATION_FAILED = 300
     POLICY_INVALID = 301
@@ -181,6 +184,25 @@ CATALOG: Mapping[Reason, Consequence] = {
         70,
         "A plan does not match its plan id.",
         "Fetch the plan again from the service that sealed it.",
+    ),
+    Reason.LIMIT_VIOLATED: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The shares leave the floors or ceilings of the ratio policy.",
+        "Change the shares, or ask the owner of the policy.",
+    ),
+    Reason.MEASURES_DIFFER: _means(
+        "FAILED_PRECONDITION",
+        70,
+        "The lengths of a source's examples are missing, or are not those that the plan was "
+        "sealed with.",
+        "Fetch the measures of the plan's sources from the service that sealed it.",
+    ),
+    Reason.MEASUREMENT_INVALID: _means(
+        "INVALID_ARGUMENT",
+        65,
+        "A measurement cannot be used to propose shares.",
+        "Report finite numbers for known sources or roles, in the order of the steps.",
     ),
     Reason.DEIDENTIFICATION_FAILED: _means(
         "INTERNAL",

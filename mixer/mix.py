@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Hashable
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
+from .document import Name, canonical_json, parse_document, read_model
 from .errors import Reason, RecollectError
 from .example import Purpose, Role
+from .packing import Packing
 from .shares import check_shares, format_share, parse_share
+from .timeline import MOST_STAGES, Stage, Timeline
 
-LONGEST_TEXT = 1 << 18
-"""Characters of YAML that are read; a mix of a thousand sources has half of that."""
-DEEPEST_NESTING = 8
-"""Levels of YAML that are read; a mix has three. Many levels take a parser very long."""
-
-Share: TypeAlias = Annotated[
-    Fraction,
-    BeforeValidator(parse_share),
-    PlainSerializer(format_share, return_type=str),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "examples": ["70%", "2/3", "0.7"]},
-                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-            ]
-        }
-    ),
-]
-Name: TypeAlias = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+_SHARE_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "examples": ["70%", "2/3", "0.7"]},
+            {"type": "number", "minimum": 0, "maximum": 1},
+        ]
+    }
+)
+_AS_TEXT = PlainSerializer(format_share, return_type=str)
+Share: TypeAlias = Annotated[Fraction, BeforeValidator(parse_share), _AS_TEXT, _SHARE_SCHEMA]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 
 
@@ -53,6 +44,14 @@ class OnExhaustion(StrEnum):
     REPEAT = "repeat"
     STOP = "stop"
     ERROR = "error"
+
+
+class Unit(StrEnum):
+    """What the shares of a mix count."""
+
+    EXAMPLES = "examples"
+    TOKENS = "tokens"
+    SUPERVISED_TOKENS = "supervised_tokens"
 
 
 class SourceShare(BaseModel):
@@ -65,11 +64,24 @@ class SourceShare(BaseModel):
     role: Role
     """What its examples are for; several sources may have the same role."""
     share: Share
-    """Its exact share of the rows, such as 70%, 0.7 or 2/3."""
+    """Its exact share, such as 70%, 0.7 or 2/3; 0 for one that joins by a change."""
     on_exhaustion: OnExhaustion = OnExhaustion.REPEAT
     """`repeat` starts it anew in another order, `stop` ends the plan, `error` refuses the plan."""
     max_epochs: Count | None = None
     """Passes it may make. Unset: any number for `repeat`, one for `stop` and `error`."""
+
+
+class Change(BaseModel):
+    """Other shares from a step on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first_step: Count
+    """The first step with these shares."""
+    shares: dict[Name, Share]
+    """The new share of every source; 0 for one that rests."""
+    reason: Annotated[str, Field(max_length=1000)] = ""
+    """Why, for those who read it later; a policy that proposed the change says so here."""
 
 
 class Mix(BaseModel):
@@ -82,31 +94,38 @@ class Mix(BaseModel):
     description: Annotated[str, Field(max_length=10_000)] = ""
     purpose: Purpose = Purpose.TRAIN
     """Only sources of the same purpose may be used."""
-    unit: Literal["examples"] = "examples"
-    """What the shares count."""
+    unit: Unit = Unit.EXAMPLES
+    """What the shares count: rows, the tokens in them, or those of the tokens that are learnt."""
+    packing: Packing = Packing.NONE
+    """`none` gives every example a row; `best_fit` and `split` fill rows of `max_length` tokens."""
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
     """Rows of one optimizer step, over all ranks."""
     num_steps: Count | None = None
     """Optimizer steps. Unset: until a source with `on_exhaustion: stop` runs out."""
     max_length: Annotated[int, Field(strict=True, ge=2, le=1 << 24)]
-    """Tokens to which a row is cut."""
+    """Tokens of a row: an example alone in one is cut to as many."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=1 << 63)] = 0
     """Chooses the order of examples within each source."""
     sources: Annotated[tuple[SourceShare, ...], Field(min_length=1, max_length=1000)]
+    changes: Annotated[tuple[Change, ...], Field(max_length=MOST_STAGES - 1)] = ()
+    """Steps from which other shares hold; the error of the schedule is carried over each."""
 
     @model_validator(mode="after")
     def _agree(self) -> Mix:
         """Checks what no field can check alone."""
         names = [item.source for item in self.sources]
+        seen: set[str] = set()
         for index, name in enumerate(names):
-            if name in names[:index]:
+            if name in seen:
                 raise RecollectError(
                     Reason.MIX_INVALID,
                     f"source {name!r} is named twice",
                     where=f"sources[{index}].source",
                     fix="Give each source one entry, with the sum of its shares.",
                 )
-        check_shares([item.share for item in self.sources], where="sources")
+            seen.add(name)
+        check_shares(self.shares, where="sources", rest=bool(self.changes))
+        self._check_changes(names)
         if self.num_steps is None and not any(
             item.on_exhaustion is OnExhaustion.STOP for item in self.sources
         ):
@@ -118,9 +137,49 @@ class Mix(BaseModel):
             )
         return self
 
+    def _check_changes(self, names: list[str]) -> None:
+        """Changes follow one another, and each is about the sources of the mix."""
+        last_step = 0
+        for index, change in enumerate(self.changes):
+            where = f"changes[{index}]"
+            if change.first_step <= last_step:
+                raise RecollectError(
+                    Reason.MIX_INVALID,
+                    f"step {change.first_step} does not come after step {last_step}",
+                    where=f"{where}.first_step",
+                    fix="List changes by rising step, each step once.",
+                )
+            if differing := sorted(set(names) ^ set(change.shares)):
+                raise RecollectError(
+                    Reason.MIX_INVALID,
+                    f"source {differing[0]!r} is in the change or in the mix, not in both",
+                    where=f"{where}.shares",
+                    fix="A change gives every source of the mix a share; 0 lets it rest.",
+                )
+            check_shares(list(change.shares.values()), where=f"{where}.shares", rest=True)
+            last_step = change.first_step
+        for index, item in enumerate(self.sources):
+            if not item.share and not any(change.shares[item.source] for change in self.changes):
+                raise RecollectError(
+                    Reason.MIX_SHARES,
+                    f"source {item.source!r} has no share in any stage",
+                    where=f"sources[{index}].share",
+                    fix="Give it a share, or leave it out.",
+                )
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The shares by position, in the order of the sources."""
+        stages = [Stage(first_position=0, shares=self.shares)]
+        for change in self.changes:
+            shares = tuple(change.shares[item.source] for item in self.sources)
+            first = change.first_step * self.batch_size
+            stages.append(Stage(first_position=first, shares=shares))
+        return Timeline(stages)
+
     @property
     def shares(self) -> tuple[Fraction, ...]:
-        """The shares, in the order of the sources."""
+        """The shares at the first step, in the order of the sources."""
         return tuple(item.share for item in self.sources)
 
     @property
@@ -140,10 +199,7 @@ class Mix(BaseModel):
             RecollectError: `MIX_INVALID` with the path of the first field that is wrong, or
                 `MIX_SHARES`.
         """
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise _refusal(error) from None
+        return read_model(cls, data, noun="mix", reason=Reason.MIX_INVALID)
 
     @classmethod
     def from_yaml(cls, text: str) -> Mix:
@@ -152,7 +208,7 @@ class Mix(BaseModel):
         Raises:
             RecollectError: `MIX_INVALID` with the line or the field that is wrong, or `MIX_SHARES`.
         """
-        return cls.from_mapping(_parse(text))
+        return cls.from_mapping(parse_document(text))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -160,71 +216,4 @@ class Mix(BaseModel):
         return cls.model_json_schema()
 
 
-def canonical_json(value: object) -> str:
-    """The one JSON text of a value: keys sorted, no spaces."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-class _ExactLoader(yaml.SafeLoader):
-    """Reads YAML without rounding: a decimal stays the text that it is. Keys may not repeat."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for index, (key, _) in enumerate(node.value):
-            if key.value in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is given twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _as_written(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    """A decimal as its text."""
-    return str(node.value)
-
-
-_ExactLoader.add_constructor("tag:yaml.org,2002:float", _as_written)
-
-
-def _parse(text: str) -> object:
-    """The value of a YAML text, plain data only."""
-    if len(text) > LONGEST_TEXT:
-        raise _not_yaml(f"the text is longer than {LONGEST_TEXT} characters")
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_ExactLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST_NESTING:
-                raise _not_yaml("it is nested too deeply", event.start_mark)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-                raise _not_yaml("tags and aliases are not read", event.start_mark)
-        return yaml.load(text, Loader=_ExactLoader)  # a SafeLoader: makes plain data only
-    except yaml.MarkedYAMLError as error:
-        raise _not_yaml(error.problem or "it is not YAML", error.problem_mark) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise _not_yaml("it is not YAML that can be read") from None
-
-
-def _not_yaml(problem: str, mark: Any = None) -> RecollectError:
-    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "mix"
-    return RecollectError(Reason.MIX_INVALID, problem, where=where)
-
-
-def _refusal(error: ValidationError) -> RecollectError:
-    """The first thing that pydantic found, and how many more there are."""
-    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(others)} more)" if others else ""
-    return RecollectError(Reason.MIX_INVALID, message + more, where=_path(first["loc"]))
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """A field path such as `sources[2].share`."""
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.removeprefix(".") or "mix"
-
-
-__all__ = ["Mix", "OnExhaustion", "SourceShare", "canonical_json"]
+__all__ = ["Change", "Mix", "OnExhaustion", "SourceShare", "Unit", "canonical_json"]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import operator
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,14 +16,24 @@ from .batch import Batch, batch_digest
 from .dealing import Dealing
 from .errors import Reason, RecollectError
 from .example import Purpose, Role
-from .mix import Mix, OnExhaustion, SourceShare, canonical_json
-from .permutation import permutation_of
+from .lengthwise import LengthwiseSchedule
+from .limits import RatioPolicy
+from .measures import Measures
+from .mix import Mix, OnExhaustion, Unit, canonical_json
+from .packing import Packing, Pieces
+from .rows import SourceRows
 from .schedule import Schedule
+from .timeline import END, Stage, Timeline
 
 Integers: TypeAlias = npt.NDArray[np.int64]
+Booleans: TypeAlias = npt.NDArray[np.bool_]
+Erased: TypeAlias = Mapping[str, Integers]
+"""By source, the examples that have been erased since the plan was sealed."""
+AnySchedule: TypeAlias = Schedule | LengthwiseSchedule
 
-PLAN_VERSION = 1
-"""Changes whenever the same plan would mean other batches."""
+PLAN_VERSION = 2
+"""Changes whenever the same plan would mean other batches: with any change to the schedule, the
+permutation, the packing, the dealing or the measures. Golden vectors in the tests hold them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +54,13 @@ class SealedSource:
     name: str
     role: Role
     share: Fraction
+    """Its share at the first step."""
     num_examples: int
+    num_rows: int
+    """Rows of one pass: examples, or packs of them."""
     content_digest: str
+    measures_digest: str
+    """Of the lengths that the plan depends on; empty if it depends on none."""
     on_exhaustion: OnExhaustion
     max_epochs: int | None
 
@@ -56,44 +69,90 @@ class SealedSource:
         """Most rows that it may serve, or None if there is no limit."""
         if self.max_epochs is None and self.on_exhaustion is OnExhaustion.REPEAT:
             return None
-        return self.num_examples * (self.max_epochs or 1)
+        return self.num_rows * (self.max_epochs or 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sealed plan; `seal` and `Plan.from_json` make one."""
+    """A sealed plan; `sealing.seal` and `sealing.read_plan` make one."""
 
     plan_id: str
     mix: Mix
+    policy: RatioPolicy | None
+    """The floors and ceilings that it was checked against."""
     snapshot_id: str
     tokenizer_digest: str
     sources: tuple[SealedSource, ...]
     num_positions: int
     """Rows of the whole plan."""
+    rows: tuple[SourceRows, ...] | None = field(compare=False, repr=False)
+    """What each source serves; None while the measures that this depends on are missing."""
 
     @property
     def num_steps(self) -> int:
         """Optimizer steps of the whole plan."""
         return -(-self.num_positions // self.mix.batch_size)
 
-    @cached_property
-    def schedule(self) -> Schedule:
-        """Which source serves which position."""
-        return schedule_of(self.mix.shares)
+    @property
+    def needs_measures(self) -> bool:
+        """Whether its batches depend on the lengths of examples."""
+        return needs_measures(self.mix)
 
-    def batch(self, step: int) -> Batch:
-        """The global batch of a step: a pure function of the plan and the step."""
+    @cached_property
+    def schedule(self) -> AnySchedule:
+        """Which source serves which position."""
+        return schedule_for(self.mix, self.source_rows, self.num_positions)
+
+    @property
+    def source_rows(self) -> tuple[SourceRows, ...]:
+        """What each source serves.
+
+        Raises:
+            RecollectError: `MEASURES_DIFFER`, if the plan needs measures and has none.
+        """
+        if self.rows is None:
+            raise RecollectError(
+                Reason.MEASURES_DIFFER,
+                "the plan depends on the lengths of its examples, and they were not given",
+                where=f"plan {self.plan_id[:12]}",
+            )
+        return self.rows
+
+    def with_measures(self, measures: Mapping[str, Measures]) -> Plan:
+        """This plan, able to say its batches.
+
+        Raises:
+            RecollectError: `MEASURES_DIFFER`, naming the first source whose measures are not those
+                that the plan was sealed with.
+        """
+        for source in self.sources:
+            given = measures[source.name].digest if source.name in measures else "none"
+            if source.measures_digest and given != source.measures_digest:
+                raise RecollectError(
+                    Reason.MEASURES_DIFFER,
+                    f"the measures of {source.name!r} have the digest {given[:12]}; the plan was "
+                    f"sealed with {source.measures_digest[:12]}",
+                    where=f"plan {self.plan_id[:12]}",
+                )
+        counts = [source.num_rows for source in self.sources]
+        return replace(self, rows=source_rows(self.mix, counts, measures))
+
+    def batch(self, step: int, erased: Erased | None = None) -> Batch:
+        """The global batch of a step: a pure function of the plan, the step and what was erased."""
         first = self._first_position(step)
         last = min(first + self.mix.batch_size, self.num_positions)
-        return self.rows(np.arange(first, last, dtype=np.int64), step=step)
+        return self.at(np.arange(first, last, dtype=np.int64), step=step, erased=erased)
 
-    def rows(self, positions: Integers, *, step: int) -> Batch:
+    def at(self, positions: Integers, *, step: int, erased: Erased | None = None) -> Batch:
         """The rows at given positions."""
         sources, ordinals = self.schedule.at(positions)
         examples, epochs = np.empty_like(ordinals), np.empty_like(ordinals)
         for index in np.unique(sources).tolist():
             here = sources == index
-            epochs[here], examples[here] = self._restore_keys(index, ordinals[here])
+            gone = self._gone(index, erased or {})
+            epochs[here], examples[here] = self.source_rows[index].restore_keys(
+                ordinals[here], gone
+            )
         return Batch(
             plan_id=self.plan_id,
             step=step,
@@ -104,21 +163,54 @@ class Plan:
             epochs=epochs,
         )
 
-    def shard(self, step: int, rank: int, world_size: int) -> Batch:
+    def shard(self, step: int, rank: int, world_size: int, erased: Erased | None = None) -> Batch:
         """The rows of a step that one rank trains on; over all ranks they are the batch.
 
         Sizes of the shards of one step differ by at most one row. Only in a last, shorter step
         may a shard be empty.
         """
-        dealing = dealing_of(self.mix.shares, self.mix.batch_size, world_size)
+        dealing = self.dealing(world_size)
         if not 0 <= rank < world_size:
             raise RecollectError(
                 Reason.RANK_INVALID,
                 f"{world_size} ranks have numbers 0 … {world_size - 1}, not {rank}",
                 where="rank",
             )
-        batch = self.batch(step)
+        batch = self.batch(step, erased)
         return batch.take(dealing.ranks(step)[: len(batch)] == rank)
+
+    def dealing(self, world_size: int) -> Dealing:
+        """Which rank gets which row."""
+        batch_size, num_positions = self.mix.batch_size, self.num_positions
+        if self.mix.unit is Unit.EXAMPLES:
+            stages = self.mix.timeline.stages
+            return staged_dealing(stages, batch_size, world_size, num_positions)
+        if world_size not in self._dealings:
+            self._dealings[world_size] = Dealing(
+                self.schedule, batch_size, world_size, num_positions
+            )
+        return self._dealings[world_size]
+
+    @cached_property
+    def _dealings(self) -> dict[int, Dealing]:
+        """Dealings of a schedule that is this plan's own, by world size."""
+        return {}
+
+    def pieces(self, batch: Batch, erased: Erased | None = None) -> Pieces:
+        """What the rows of a batch hold, row by row: examples and ranges of their tokens.
+
+        Of a row that holds erased examples and others, only the others are left.
+        """
+        parts = []
+        for index in np.unique(batch.sources).tolist():
+            rows = np.flatnonzero(batch.sources == index)
+            found = self.source_rows[index].pieces(batch.examples[rows])
+            kept = ~np.isin(found.examples, (erased or {}).get(self.sources[index].name, _NONE))
+            columns = (rows[found.rows], found.examples, found.starts, found.stops)
+            parts.append([column[kept] for column in columns])
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        order = np.argsort(joined[0], kind="stable")
+        return Pieces(*(column[order] for column in joined))
 
     def require(self, purpose: Purpose) -> None:
         """Refuses to use a plan for what it was not sealed for.
@@ -136,35 +228,28 @@ class Plan:
 
     def to_json(self) -> str:
         """Canonical JSON of the plan, plan id included."""
-        return canonical_json({**_content(self), "plan_id": self.plan_id})
+        return canonical_json({**self.content(), "plan_id": self.plan_id})
 
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """The plan that `to_json` wrote.
-
-        Raises:
-            RecollectError: `VERSION_UNKNOWN`, or `PLAN_TAMPERED` if it is not what its id says.
-        """
-        try:
-            content = json.loads(text)
-            stated = content.pop("plan_id")
-            version = content["version"]
-            sealed_id = _plan_id(content)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise _tampered("the text is not a plan") from None
-        if version != PLAN_VERSION:
-            raise RecollectError(
-                Reason.VERSION_UNKNOWN,
-                f"the plan has version {version!r}; this program reads {PLAN_VERSION}",
-                where="version",
-                fix="Use the version of the program that sealed it.",
-            )
-        if stated != sealed_id:
-            raise _tampered("the content does not match the plan id")
-        plan = _unsealed(content)
-        if plan.plan_id != stated:
-            raise _tampered("the content is not what sealing it again gives")
-        return plan
+    def content(self) -> dict[str, Any]:
+        """What the plan id is the hash of."""
+        return {
+            "version": PLAN_VERSION,
+            "mix": self.mix.model_dump(mode="json"),
+            "policy": self.policy.model_dump(mode="json") if self.policy else None,
+            "snapshot_id": self.snapshot_id,
+            "tokenizer_digest": self.tokenizer_digest,
+            "num_positions": self.num_positions,
+            "sources": [
+                {
+                    "name": source.name,
+                    "num_examples": source.num_examples,
+                    "num_rows": source.num_rows,
+                    "content_digest": source.content_digest,
+                    "measures_digest": source.measures_digest,
+                }
+                for source in self.sources
+            ],
+        }
 
     def _first_position(self, step: int) -> int:
         if not 0 <= step < self.num_steps:
@@ -175,203 +260,104 @@ class Plan:
             )
         return step * self.mix.batch_size
 
-    def _restore_keys(self, index: int, ordinals: Integers) -> tuple[Integers, Integers]:
-        """Epochs and examples that ordinals of one source stand for."""
-        source = self.sources[index]
-        epochs, places = np.divmod(ordinals, source.num_examples)
-        examples = np.empty_like(places)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            order = permutation_of(self.mix.seed, source.name, epoch, source.num_examples)
-            examples[here] = order.forward(places[here])
-        return epochs, examples
-
-
-def seal(
-    mix: Mix,
-    *,
-    snapshot_id: str,
-    sources: Mapping[str, SourceSnapshot],
-    tokenizer_digest: str,
-) -> Plan:
-    """Binds a mix to what the store holds and to a tokenizer.
-
-    Args:
-        mix: the recipe.
-        snapshot_id: what the store calls the moment.
-        sources: the sources of the snapshot by name; those that the mix does not use are ignored.
-        tokenizer_digest: content hash of the tokenizer.
-
-    Raises:
-        RecollectError: `MIX_UNKNOWN_SOURCE`, `MIX_EMPTY_SOURCE`, `MIX_PURPOSE`, `MIX_EXHAUSTED`, or
-            `MIX_INVALID` if the role is not that of the source.
-    """
-    sealed = tuple(
-        _sealed(mix, item, sources, where=f"sources[{number}]")
-        for number, item in enumerate(mix.sources)
-    )
-    unnamed = Plan(
-        plan_id="",
-        mix=mix,
-        snapshot_id=snapshot_id,
-        tokenizer_digest=tokenizer_digest,
-        sources=sealed,
-        num_positions=_num_positions(mix, sealed),
-    )
-    return Plan(
-        plan_id=_plan_id(_content(unnamed)),
-        mix=mix,
-        snapshot_id=snapshot_id,
-        tokenizer_digest=tokenizer_digest,
-        sources=sealed,
-        num_positions=unnamed.num_positions,
-    )
-
-
-@lru_cache(maxsize=32)
-def schedule_of(shares: tuple[Fraction, ...]) -> Schedule:
-    """The schedule of these shares, kept for the next who asks."""
-    return Schedule(shares)
-
-
-@lru_cache(maxsize=32)
-def dealing_of(shares: tuple[Fraction, ...], batch_size: int, world_size: int) -> Dealing:
-    """The dealing of these shares, kept for the next who asks."""
-    return Dealing(schedule_of(shares), batch_size, world_size)
-
-
-def _sealed(
-    mix: Mix, item: SourceShare, sources: Mapping[str, SourceSnapshot], *, where: str
-) -> SealedSource:
-    """One source of the mix as the snapshot has it."""
-    held = sources.get(item.source)
-    if held is None:
-        raise RecollectError(
-            Reason.MIX_UNKNOWN_SOURCE,
-            f"the store holds no source {item.source!r}",
-            where=f"{where}.source",
-            fix=f"It holds: {', '.join(sorted(sources)) or 'none'}.",
-        )
-    if held.purpose is not mix.purpose:
-        raise RecollectError(
-            Reason.MIX_PURPOSE,
-            f"source {item.source!r} is for {held.purpose}, the mix is for {mix.purpose}",
-            where=f"{where}.source",
-        )
-    if held.role is not item.role:
-        raise RecollectError(
-            Reason.MIX_INVALID,
-            f"source {item.source!r} has the role {held.role}, not {item.role}",
-            where=f"{where}.role",
-        )
-    if held.num_examples < 1:
-        raise RecollectError(
-            Reason.MIX_EMPTY_SOURCE,
-            f"source {item.source!r} has a share of {item.share} and no examples",
-            where=f"{where}.source",
-            fix="Ingest examples into it, or leave it out.",
-        )
-    return SealedSource(
-        name=item.source,
-        role=item.role,
-        share=item.share,
-        num_examples=held.num_examples,
-        content_digest=held.content_digest,
-        on_exhaustion=item.on_exhaustion,
-        max_epochs=item.max_epochs,
-    )
-
-
-def _num_positions(mix: Mix, sources: tuple[SealedSource, ...]) -> int:
-    """Rows until the steps are done or a source stops the plan; refuses what runs out before."""
-    schedule = schedule_of(mix.shares)
-    ends = [mix.num_steps * mix.batch_size] if mix.num_steps else []
-    for index, source in enumerate(sources):
-        if source.on_exhaustion is OnExhaustion.STOP and source.limit is not None:
-            ends.append(schedule.position_of(index, source.limit))
-    num_positions = min(ends)
-    served = schedule.served(num_positions).tolist()
-    for index, source in enumerate(sources):
-        if source.limit is not None and served[index] > source.limit:
-            step = schedule.position_of(index, source.limit) // mix.batch_size
+    def _gone(self, index: int, erased: Erased) -> Booleans | None:
+        """For each row of a source, whether nothing of it is left; None where all is there."""
+        source, rows = self.sources[index], self.source_rows[index]
+        examples = erased.get(source.name, _NONE)
+        if not len(examples):
+            return None
+        gone = np.zeros(source.num_examples, dtype=np.bool_)
+        gone[examples] = True
+        if self.mix.packing is not Packing.NONE and rows.packs is not None:
+            gone = rows.packs.erased_packs(gone)
+        if gone.all():
             raise RecollectError(
-                Reason.MIX_EXHAUSTED,
-                f"source {source.name!r} may serve {source.limit} rows and would have to serve "
-                f"{served[index]}; it runs out in step {step}",
-                where=f"sources[{index}].on_exhaustion",
-                fix="Take fewer steps, a smaller share, more examples or more epochs.",
+                Reason.MIX_EMPTY_SOURCE,
+                f"every example of source {source.name!r} has been erased",
+                where=f"plan {self.plan_id[:12]}",
+                fix="Seal a new plan without it.",
             )
-    return num_positions
+        return gone
 
 
-def _content(plan: Plan) -> dict[str, Any]:
-    """What the plan id is the hash of."""
-    return {
-        "version": PLAN_VERSION,
-        "mix": plan.mix.model_dump(mode="json"),
-        "snapshot_id": plan.snapshot_id,
-        "tokenizer_digest": plan.tokenizer_digest,
-        "num_positions": plan.num_positions,
-        "sources": [
-            {
-                "name": source.name,
-                "num_examples": source.num_examples,
-                "content_digest": source.content_digest,
-            }
-            for source in plan.sources
-        ],
-    }
+_NONE = np.empty(0, dtype=np.int64)
 
 
-def _plan_id(content: Mapping[str, Any]) -> str:
+def needs_measures(mix: Mix) -> bool:
+    """Whether the batches of a mix depend on the lengths of examples."""
+    return mix.unit is not Unit.EXAMPLES or mix.packing is not Packing.NONE
+
+
+def source_rows(
+    mix: Mix, num_rows: Sequence[int], measures: Mapping[str, Measures]
+) -> tuple[SourceRows, ...]:
+    """What each source of a mix serves, given the examples or rows of each."""
+    if not needs_measures(mix):
+        return tuple(
+            SourceRows(item.source, mix.seed, count)
+            for item, count in zip(mix.sources, num_rows, strict=True)
+        )
+    return tuple(
+        SourceRows.packed(
+            item.source,
+            mix.seed,
+            measures[item.source],
+            capacity=mix.max_length,
+            packing=mix.packing,
+        )
+        for item in mix.sources
+    )
+
+
+def weights_of(unit: Unit, rows: SourceRows) -> Integers:
+    """What the rows of a source count for."""
+    return rows.supervised_tokens if unit is Unit.SUPERVISED_TOKENS else rows.tokens
+
+
+def schedule_for(mix: Mix, rows: Sequence[SourceRows], num_positions: int) -> AnySchedule:
+    """The schedule of a mix whose sources serve these rows."""
+    if mix.unit is Unit.EXAMPLES:
+        return staged_schedule(mix.timeline.stages)
+    weights = [partial(item.in_order, weights_of(mix.unit, item)) for item in rows]
+    return LengthwiseSchedule(mix.timeline, weights, num_positions)
+
+
+@lru_cache(maxsize=32)
+def staged_schedule(stages: tuple[Stage, ...]) -> Schedule:
+    """The schedule of these stages, kept for the next who asks."""
+    return Schedule(Timeline(stages))
+
+
+@lru_cache(maxsize=32)
+def staged_dealing(
+    stages: tuple[Stage, ...], batch_size: int, world_size: int, num_positions: int
+) -> Dealing:
+    """The dealing of these stages, kept for the next who asks."""
+    return Dealing(staged_schedule(stages), batch_size, world_size, num_positions)
+
+
+def schedule_of(shares: tuple[Fraction, ...]) -> Schedule:
+    """The schedule of shares that never change."""
+    return staged_schedule(Timeline.constant(shares).stages)
+
+
+def dealing_of(shares: tuple[Fraction, ...], batch_size: int, world_size: int) -> Dealing:
+    """The dealing of shares that never change, for as long as anybody likes."""
+    return staged_dealing(Timeline.constant(shares).stages, batch_size, world_size, END)
+
+
+def plan_id_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-def _unsealed(content: Mapping[str, Any]) -> Plan:
-    """Seals again what a plan's JSON says, so that nothing in it is taken on trust."""
-    try:
-        mix = Mix.from_mapping(content["mix"])
-        roles = {item.source: item.role for item in mix.sources}
-        held = {
-            item["name"]: SourceSnapshot(
-                name=item["name"],
-                role=roles[item["name"]],
-                purpose=mix.purpose,
-                num_examples=operator.index(item["num_examples"]),
-                content_digest=_text(item["content_digest"]),
-            )
-            for item in content["sources"]
-        }
-        return seal(
-            mix,
-            snapshot_id=_text(content["snapshot_id"]),
-            sources=held,
-            tokenizer_digest=_text(content["tokenizer_digest"]),
-        )
-    except (KeyError, TypeError, RecollectError):
-        raise _tampered("the content cannot be sealed again") from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected a text")
-    return value
-
-
-def _tampered(problem: str) -> RecollectError:
-    return RecollectError(
-        Reason.PLAN_TAMPERED, problem, where="plan", fix="Fetch it anew from the service."
-    )
-
-
 __all__ = [
     "Batch",
+    "Erased",
     "Plan",
     "SealedSource",
     "SourceSnapshot",
     "batch_digest",
     "dealing_of",
     "schedule_of",
-    "seal",
 ]

@@ -7,7 +7,8 @@ import pytest
 
 from recollect.mixer.example import Purpose, Role
 from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, SourceSnapshot, seal
+from recollect.mixer.plan import Plan, SourceSnapshot
+from recollect.mixer.sealing import seal
 
 SOURCES = (
     ("tickets", Role.TASK, "70%", 500),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recollect.mixer.document import LONGEST_TEXT
 from recollect.mixer.errors import Reason, RecollectError
-from recollect.mixer.mix import LONGEST_TEXT, Mix, OnExhaustion
+from recollect.mixer.mix import Mix, OnExhaustion
 
 YAML = """
 version: 1
@@ -71,7 +72,6 @@ def test_the_fingerprint_is_of_the_content_and_not_of_the_spelling() -> None:
     ("old", "new", "where"),
     [
         ("share: 15%", "share: fifteen", "sources[1].share"),
-        ("share: 15%", "share: 0", "sources[1].share"),
         ("share: 15%", "share: -0.15", "sources[1].share"),
         ("share: 15%", "share: .nan", "sources[1].share"),
         ("share: 15%", "share: 1_5.0", "sources[1].share"),
@@ -88,7 +88,8 @@ def test_the_fingerprint_is_of_the_content_and_not_of_the_spelling() -> None:
         ("num_steps: 1000", "", "num_steps"),
         ("version: 1", "version: 2", "version"),
         ("seed: 7", "seed: -1", "seed"),
-        ("seed: 7", "seed: 7\nunit: tokens", "unit"),
+        ("seed: 7", "seed: 7\nunit: words", "unit"),
+        ("seed: 7", "seed: 7\npacking: tight", "packing"),
         ("seed: 7", "seed: 7\npurpose: fun", "purpose"),
         ("name: support", 'name: "\\ud800"', "name"),
         ("seed: 7", "seed: 7\nseed: 8", "line 9, column 1"),
@@ -144,3 +145,50 @@ def test_the_schema_describes_the_yaml() -> None:
     assert set(schema["required"]) == {"name", "batch_size", "max_length", "sources"}
     assert schema["additionalProperties"] is False
     assert "anyOf" in schema["$defs"]["SourceShare"]["properties"]["share"]
+
+
+CHANGES = """
+changes:
+  - first_step: 100
+    shares: {tickets: 60%, general: 25%, written: 1/10, refusals: 0.05}
+    reason: general knowledge slips
+  - first_step: 500
+    shares: {tickets: 1, general: 0, written: 0, refusals: 0}
+"""
+
+
+def test_changes_are_stages_of_the_timeline() -> None:
+    timeline = Mix.from_yaml(YAML + CHANGES).timeline
+    assert timeline.firsts == [0, 3200, 16000]
+    assert timeline.stages[1].shares == tuple(Fraction(n, 20) for n in (12, 5, 2, 1))
+    assert Mix.from_yaml(YAML).timeline.firsts == [0]
+    assert Mix.from_yaml(Mix.from_yaml(YAML + CHANGES).to_json()) == Mix.from_yaml(YAML + CHANGES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("first_step: 500", "first_step: 100", "changes[1].first_step"),
+        ("first_step: 100", "first_step: 0", "changes[0].first_step"),
+        ("refusals: 0.05}", "others: 0.05}", "changes[0].shares"),
+        ("tickets: 60%", "tickets: 61%", "changes[0].shares"),
+        ("tickets: 1,", "tickets: nan,", "changes[1].shares"),
+        ("tickets: 1,", "tickets: -1,", "changes[1].shares"),
+    ],
+)
+def test_a_change_that_cannot_be_is_named(old: str, new: str, where: str) -> None:
+    with pytest.raises(RecollectError) as caught:
+        Mix.from_yaml(YAML + CHANGES.replace(old, new))
+    assert caught.value.where.startswith(where)
+
+
+def test_a_source_rests_only_where_there_are_changes() -> None:
+    with pytest.raises(RecollectError, match="above 0"):
+        Mix.from_yaml(YAML.replace("share: 15%", "share: 0").replace("0.7", "0.85"))
+
+
+def test_a_source_without_a_share_in_any_stage_is_refused() -> None:
+    text = YAML.replace("share: 0.7", "share: 0.85").replace("share: 15%", "share: 0")
+    with pytest.raises(RecollectError, match="no share in any stage"):
+        Mix.from_yaml(text + CHANGES.replace("25%", "0").replace("60%", "85%"))
+    assert Mix.from_yaml(text + CHANGES).shares[1] == 0

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Purpose, Role
 from recollect.mixer.mix import Mix, canonical_json
-from recollect.mixer.plan import Plan, SourceSnapshot, batch_digest, seal
-from recollect.mixer.plan import _plan_id as plan_id_of
+from recollect.mixer.plan import Plan, SourceSnapshot, batch_digest, plan_id_of
+from recollect.mixer.sealing import read_plan, seal
 
 Mapping = Callable[..., dict[str, Any]]
 Held = Callable[..., dict[str, SourceSnapshot]]
@@ -30,7 +30,7 @@ def sources_with(mapping: Mapping, name: str, **changes: object) -> list[dict[st
 @settings(max_examples=30, deadline=None)
 def test_a_batch_is_a_pure_function(sealed: Sealed, step: int) -> None:
     plan = sealed()
-    again = Plan.from_json(plan.to_json())
+    again = read_plan(plan.to_json())
     again.batch((step * 7) % 200)  # whatever was asked before
     one, other = plan.batch(step), again.batch(step)
     for column in ("positions", "sources", "ordinals", "examples", "epochs"):
@@ -79,7 +79,7 @@ def test_each_example_is_served_once_per_epoch(sealed: Sealed) -> None:
 
 def test_epochs_have_different_orders(sealed: Sealed) -> None:
     plan = sealed()
-    rows = plan.rows(np.arange(32 * 200), step=0)
+    rows = plan.at(np.arange(32 * 200), step=0)
     tickets = rows.examples[rows.sources == 0]
     assert tickets[:500].tolist() != tickets[500:1000].tolist()
 
@@ -136,7 +136,7 @@ def test_sources_outside_the_mix_do_not_change_the_plan(sealed: Sealed, held: He
 
 def test_json_gives_the_same_plan(sealed: Sealed) -> None:
     plan = sealed()
-    assert Plan.from_json(plan.to_json()) == plan
+    assert read_plan(plan.to_json()) == plan
     assert canonical_json(json.loads(plan.to_json())) == plan.to_json()
 
 
@@ -144,7 +144,7 @@ def test_any_change_of_the_json_is_noticed(sealed: Sealed) -> None:
     text = sealed().to_json()
     for old, new in (('"seed":5', '"seed":6'), ("7/10", "8/10"), ('"first"', '"First"')):
         with pytest.raises(RecollectError) as caught:
-            Plan.from_json(text.replace(old, new))
+            read_plan(text.replace(old, new))
         assert caught.value.reason is Reason.PLAN_TAMPERED
 
 
@@ -168,7 +168,7 @@ def test_a_forged_plan_with_a_fitting_id_is_noticed(
     del content["plan_id"]
     forged = canonical_json({**content, "plan_id": plan_id_of(content)})
     with pytest.raises(RecollectError) as caught:
-        Plan.from_json(forged)
+        read_plan(forged)
     assert caught.value.reason is Reason.PLAN_TAMPERED
 
 
@@ -179,13 +179,13 @@ def test_a_forged_plan_with_a_fitting_id_is_noticed(
 )  # fmt: skip
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(RecollectError) as caught:
-        Plan.from_json(text)
+        read_plan(text)
     assert caught.value.reason is Reason.PLAN_TAMPERED
 
 
 def test_an_unknown_version_is_refused(sealed: Sealed) -> None:
     with pytest.raises(RecollectError) as caught:
-        Plan.from_json(sealed().to_json().replace('"version":1}', '"version":2}'))
+        read_plan(sealed().to_json().replace('"version":2}', '"version":3}'))
     assert caught.value.reason is Reason.VERSION_UNKNOWN
 
 
@@ -260,7 +260,7 @@ def test_a_plan_stops_before_its_source_starts_anew(
     assert 1 <= len(last) <= 32
     shards = [plan.shard(plan.num_steps - 1, rank, 3) for rank in range(3)]
     assert sum(len(shard) for shard in shards) == len(last)
-    assert Plan.from_json(plan.to_json()) == plan
+    assert read_plan(plan.to_json()) == plan
 
 
 def test_steps_that_are_set_end_a_plan_that_would_stop_later(

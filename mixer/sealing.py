@@ -1,0 +1,371 @@
+"""Sealing: a mix is bound to what the store holds, checked, and given its plan id."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from .errors import Reason, RecollectError
+from .lengthwise import LengthwiseSchedule
+from .limits import RatioPolicy, check_limits
+from .measures import Measures
+from .mix import Mix, OnExhaustion, SourceShare, Unit
+from .plan import (
+    PLAN_VERSION,
+    AnySchedule,
+    Plan,
+    SealedSource,
+    SourceSnapshot,
+    needs_measures,
+    plan_id_of,
+    schedule_for,
+    source_rows,
+    weights_of,
+)
+from .rows import SourceRows
+from .timeline import END
+
+
+def seal(
+    mix: Mix,
+    *,
+    snapshot_id: str,
+    sources: Mapping[str, SourceSnapshot],
+    tokenizer_digest: str,
+    measures: Mapping[str, Measures] | None = None,
+    policy: RatioPolicy | None = None,
+) -> Plan:
+    """Binds a mix to what the store holds and to a tokenizer.
+
+    Args:
+        mix: the recipe.
+        snapshot_id: what the store calls the moment.
+        sources: the sources of the snapshot by name; those that the mix does not use are ignored.
+        tokenizer_digest: content hash of the tokenizer.
+        measures: lengths of the sources' examples; for a mix that packs or counts tokens.
+        policy: floors and ceilings that every stage of the mix has to keep.
+
+    Raises:
+        RecollectError: `MIX_UNKNOWN_SOURCE`, `MIX_EMPTY_SOURCE`, `MIX_PURPOSE`, `MIX_EXHAUSTED`,
+            `LIMIT_VIOLATED`, `MEASURES_DIFFER`, or `MIX_INVALID` if the role is not that of the
+            source or the plan would be too long.
+    """
+    held = [
+        _held(mix, item, sources, where=f"sources[{number}]")
+        for number, item in enumerate(mix.sources)
+    ]
+    if policy is not None:
+        roles = {item.source: item.role for item in mix.sources}
+        check_limits(policy, roles, *(stage.shares for stage in mix.timeline.stages))
+    rows = source_rows(mix, [item.num_examples for item in held], _checked(mix, held, measures))
+    _check_weights(mix, rows)
+    sealed = tuple(
+        _sealed(item, source, served)
+        for item, source, served in zip(mix.sources, held, rows, strict=True)
+    )
+    unnamed = Plan(
+        plan_id="",
+        mix=mix,
+        policy=policy,
+        snapshot_id=snapshot_id,
+        tokenizer_digest=tokenizer_digest,
+        sources=sealed,
+        num_positions=_num_positions(mix, sealed, rows),
+        rows=rows,
+    )
+    return replace(unnamed, plan_id=plan_id_of(unnamed.content()))
+
+
+def read_plan(text: str, measures: Mapping[str, Measures] | None = None) -> Plan:
+    """The plan that `Plan.to_json` wrote.
+
+    Args:
+        text: canonical JSON.
+        measures: lengths of its sources' examples; a plan that depends on them cannot say its
+            batches before it has them (`Plan.with_measures`).
+
+    Raises:
+        RecollectError: `VERSION_UNKNOWN`, or `PLAN_TAMPERED` if it is not what its id says.
+    """
+    try:
+        content = json.loads(text)
+        stated = content.pop("plan_id")
+        version = content["version"]
+        sealed_id = plan_id_of(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _tampered("the text is not a plan") from None
+    if version != PLAN_VERSION:
+        raise RecollectError(
+            Reason.VERSION_UNKNOWN,
+            f"the plan has version {version!r}; this program reads {PLAN_VERSION}",
+            where="version",
+            fix="Use the version of the program that sealed it.",
+        )
+    if stated != sealed_id:
+        raise _tampered("the content does not match the plan id")
+    plan = _unsealed(content, stated)
+    if plan.content() != content:
+        raise _tampered("the content is not what sealing it again gives")
+    return plan if measures is None else plan.with_measures(measures)
+
+
+def differences(one: Plan, other: Plan) -> list[str]:
+    """Paths of what two plans do not have in common, such as `sources[1].content_digest`."""
+    return list(_differing(one.content(), other.content(), ""))
+
+
+def _differing(one: object, other: object, path: str) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted(set(one) | set(other))
+        parts = [
+            _differing(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+            for key in keys
+        ]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        parts = [
+            _differing(mine, yours, f"{path}[{index}]")
+            for index, (mine, yours) in enumerate(zip(one, other, strict=True))
+        ]
+    else:
+        return [] if one == other else [path]
+    return [found for part in parts for found in part]
+
+
+def _held(
+    mix: Mix, item: SourceShare, sources: Mapping[str, SourceSnapshot], *, where: str
+) -> SourceSnapshot:
+    """What the snapshot has of one source of the mix."""
+    held = sources.get(item.source)
+    if held is None:
+        raise RecollectError(
+            Reason.MIX_UNKNOWN_SOURCE,
+            f"the store holds no source {item.source!r}",
+            where=f"{where}.source",
+            fix=f"It holds: {', '.join(sorted(sources)) or 'none'}.",
+        )
+    if held.purpose is not mix.purpose:
+        raise RecollectError(
+            Reason.MIX_PURPOSE,
+            f"source {item.source!r} is for {held.purpose}, the mix is for {mix.purpose}",
+            where=f"{where}.source",
+        )
+    if held.role is not item.role:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"source {item.source!r} has the role {held.role}, not {item.role}",
+            where=f"{where}.role",
+        )
+    if held.num_examples < 1:
+        raise RecollectError(
+            Reason.MIX_EMPTY_SOURCE,
+            f"source {item.source!r} has a share of {item.share} and no examples",
+            where=f"{where}.source",
+            fix="Ingest examples into it, or leave it out.",
+        )
+    return held
+
+
+def _checked(
+    mix: Mix, held: Sequence[SourceSnapshot], measures: Mapping[str, Measures] | None
+) -> Mapping[str, Measures]:
+    """The measures, if they are needed: one for each example of each source."""
+    if not needs_measures(mix):
+        return {}
+    for index, source in enumerate(held):
+        given = (measures or {}).get(source.name)
+        if given is None or len(given) != source.num_examples:
+            raise RecollectError(
+                Reason.MEASURES_DIFFER,
+                f"source {source.name!r} has {source.num_examples} examples and measures of "
+                f"{0 if given is None else len(given)}",
+                where=f"sources[{index}]",
+            )
+    return measures or {}
+
+
+def _check_weights(mix: Mix, rows: Sequence[SourceRows]) -> None:
+    """Refuses a source that cannot have a share of what is counted."""
+    if mix.unit is Unit.EXAMPLES:
+        return
+    for index, item in enumerate(rows):
+        if not weights_of(mix.unit, item).any():
+            raise RecollectError(
+                Reason.MIX_EMPTY_SOURCE,
+                f"source {item.name!r} has no {mix.unit.replace('_', ' ')}, so it can have no "
+                "share of them",
+                where=f"sources[{index}]",
+                fix="Leave it out, raise max_length, or count examples.",
+            )
+
+
+def _sealed(item: SourceShare, held: SourceSnapshot, rows: SourceRows) -> SealedSource:
+    return SealedSource(
+        name=item.source,
+        role=item.role,
+        share=item.share,
+        num_examples=held.num_examples,
+        num_rows=rows.num_rows,
+        content_digest=held.content_digest,
+        measures_digest=rows.measures.digest if rows.measures else "",
+        on_exhaustion=item.on_exhaustion,
+        max_epochs=item.max_epochs,
+    )
+
+
+def _num_positions(
+    mix: Mix, sources: tuple[SealedSource, ...], rows: tuple[SourceRows, ...]
+) -> int:
+    """Rows until the steps are done or a source stops the plan; refuses what runs out before."""
+    most = mix.num_steps * mix.batch_size if mix.num_steps else _most_positions(mix, sources, rows)
+    if most >= END:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"the plan would have {most:,} rows; at most {END - 1:,} are counted",
+            where="num_steps",
+            fix="Take fewer steps, or smaller batches.",
+        )
+    schedule = schedule_for(mix, rows, most)
+    num_positions = most
+    for index, source in enumerate(sources):
+        if source.on_exhaustion is OnExhaustion.STOP and source.limit is not None:
+            num_positions = min(num_positions, first_position(schedule, index, source.limit))
+    if num_positions >= END or (num_positions == most and not mix.num_steps):
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            "no source that stops the plan is ever used up",
+            where="num_steps",
+            fix="Set num_steps.",
+        )
+    served = schedule.served(num_positions).tolist()
+    for index, source in enumerate(sources):
+        if source.limit is not None and served[index] > source.limit:
+            step = first_position(schedule, index, source.limit) // mix.batch_size
+            raise RecollectError(
+                Reason.MIX_EXHAUSTED,
+                f"source {source.name!r} may serve {source.limit} rows and would have to serve "
+                f"{served[index]}; it runs out in step {step}",
+                where=f"sources[{index}].on_exhaustion",
+                fix="Take fewer steps, a smaller share, more examples or more epochs.",
+            )
+    return num_positions
+
+
+def first_position(schedule: AnySchedule, source: int, ordinal: int) -> int:
+    """Where a source serves its row of this number; `END` if it never does."""
+    if isinstance(schedule, LengthwiseSchedule):
+        if schedule.served(schedule.num_positions)[source] <= ordinal:
+            return END
+        return schedule.position_of(source, ordinal)
+    return schedule.position_of(source, ordinal)
+
+
+def _most_positions(
+    mix: Mix, sources: tuple[SealedSource, ...], rows: tuple[SourceRows, ...]
+) -> int:
+    """More rows than a plan without a number of steps can have."""
+    if mix.unit is Unit.EXAMPLES:
+        return END - 1
+    weights = [weights_of(mix.unit, item) for item in rows]
+    totals = [int(weight.sum()) for weight in weights]
+    largest = max(int(weight.max()) for weight in weights)
+    ends = []
+    for index, source in enumerate(sources):
+        shares = [stage.shares[index] for stage in mix.timeline.stages]
+        if source.on_exhaustion is OnExhaustion.STOP and min(shares) > 0:
+            passes = source.max_epochs or 1
+            ends.append(Fraction(passes * totals[index] + largest) / min(shares))
+    if not ends:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            "the mix ends only with a source that rests for a while",
+            where="num_steps",
+            fix="Set num_steps.",
+        )
+    served = min(ends) + len(sources) * largest
+    return sum(
+        (int(served / max(total, 1)) + 2) * item.num_rows
+        for total, item in zip(totals, rows, strict=True)
+    )
+
+
+def _unsealed(content: Mapping[str, object], plan_id: str) -> Plan:
+    """Seals again what a plan's JSON says, so that nothing in it is taken on trust.
+
+    What follows from measures alone can be checked only by who has them.
+    """
+    try:
+        mix = Mix.from_mapping(content["mix"])
+        policy = content["policy"]
+        items = content["sources"]
+        if not isinstance(items, list):
+            raise TypeError("expected a list")
+        roles = {item.source: item.role for item in mix.sources}
+        held = {
+            item["name"]: SourceSnapshot(
+                name=item["name"],
+                role=roles[item["name"]],
+                purpose=mix.purpose,
+                num_examples=operator.index(item["num_examples"]),
+                content_digest=_text(item["content_digest"]),
+            )
+            for item in items
+        }
+        allowed = None if policy is None else RatioPolicy.from_mapping(policy)
+        ids = _text(content["snapshot_id"]), _text(content["tokenizer_digest"])
+        if not needs_measures(mix):
+            return replace(
+                seal(
+                    mix,
+                    snapshot_id=ids[0],
+                    sources=held,
+                    tokenizer_digest=ids[1],
+                    policy=allowed,
+                ),
+                plan_id=plan_id,
+            )
+        if allowed is not None:
+            check_limits(allowed, roles, *(stage.shares for stage in mix.timeline.stages))
+        sealed = tuple(
+            SealedSource(
+                name=item.source,
+                role=item.role,
+                share=item.share,
+                num_examples=_held(mix, item, held, where="").num_examples,
+                num_rows=operator.index(stated["num_rows"]),
+                content_digest=held[item.source].content_digest,
+                measures_digest=_text(stated["measures_digest"]),
+                on_exhaustion=item.on_exhaustion,
+                max_epochs=item.max_epochs,
+            )
+            for item, stated in zip(mix.sources, items, strict=True)
+        )
+        num_positions = content["num_positions"]
+        if not isinstance(num_positions, int) or num_positions < 1:
+            raise TypeError("expected a number of rows")
+        return Plan(
+            plan_id=plan_id,
+            mix=mix,
+            policy=allowed,
+            snapshot_id=ids[0],
+            tokenizer_digest=ids[1],
+            sources=sealed,
+            num_positions=num_positions,
+            rows=None,
+        )
+    except (KeyError, TypeError, ValueError, RecollectError):
+        raise _tampered("the content cannot be sealed again") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    return value
+
+
+def _tampered(problem: str) -> RecollectError:
+    return RecollectError(
+        Reason.PLAN_TAMPERED, problem, where="plan", fix="Fetch it anew from the service."
+    )
