@@ -7,13 +7,17 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 
+import numpy as np
+
 from ..mixer.errors import Reason, RecollectError
+from ..mixer.holding import holding
 from ..v1 import audit_pb2 as wire
 from ..v1 import store_pb2
 from ..v1.audit_pb2_grpc import AuditServiceServicer
-from .ledger import Entry, Ledger
+from .ledger import Entry, Kind, Ledger
 from .planbook import PlanBook
 from .privacy import Deidentifier
+from .replay import ReplayStore
 from .replay.catalog import Catalog, Origin
 from .run_audit import audit_run
 from .status import Context, translated
@@ -33,11 +37,13 @@ class AuditServicer(AuditServiceServicer):
         *,
         ledger: Ledger,
         planbook: PlanBook,
+        store: ReplayStore,
         catalog: Catalog,
         deidentifier: Deidentifier,
     ) -> None:
         self._ledger = ledger
         self._planbook = planbook
+        self._store = store
         self._catalog = catalog
         self._deidentifier = deidentifier
 
@@ -46,6 +52,7 @@ class AuditServicer(AuditServiceServicer):
         self, request: wire.ListEntriesRequest, context: Context
     ) -> AsyncIterator[wire.ListEntriesResponse]:
         """Streams entries in order."""
+        _require_known(request.kind)
         chunks = _chunks(self._ledger.entries(request.first_sequence), request.kind)
         async with aclosing(in_thread(chunks)) as read:
             async for chunk in read:
@@ -60,6 +67,7 @@ class AuditServicer(AuditServiceServicer):
         audit = await asyncio.to_thread(
             lambda: audit_run(request.run_id, self._ledger.entries(), self._planbook)
         )
+        unknown = [-1] * len(audit.plan.sources)
         return wire.AuditRunResponse(
             plan_id=audit.plan.plan_id,
             num_steps=audit.num_steps,
@@ -70,15 +78,22 @@ class AuditServicer(AuditServiceServicer):
                     num_trained=trained,
                     num_planned=planned,
                     max_deviation=float(worst),
+                    num_tokens=tokens,
+                    num_supervised_tokens=supervised,
+                    realised_share=float(realised),
                 )
-                for source, trained, planned, worst in zip(
+                for source, trained, planned, worst, tokens, supervised, realised in zip(
                     audit.plan.sources,
                     audit.trained,
                     audit.planned,
                     audit.max_deviation,
+                    audit.tokens or unknown,
+                    audit.supervised_tokens or unknown,
+                    audit.realised,
                     strict=True,
                 )
             ],
+            unit=str(audit.plan.mix.unit),
             differences=audit.differences,
             finished=audit.finished,
             measurements_json=json.dumps(list(audit.measurements)),
@@ -113,11 +128,46 @@ class AuditServicer(AuditServiceServicer):
                 )
             case "file":
                 return self._catalog.origins_in_file(self._deidentifier.clean_name(request.file))
+            case "row":
+                return self._origins_of_row(request.row)
         raise RecollectError(
             Reason.INPUT_MALFORMED,
             "nothing was asked for.",
             where="key",
-            fix="Give an example id, a subject or a file.",
+            fix="Give an example id, a subject, a file or a row of a plan.",
+        )
+
+    def _origins_of_row(self, row: wire.PlanPosition) -> list[Origin]:
+        """The origins of what a row of a plan holds, in its order, each example once."""
+        plan = self._planbook.plan(row.plan_id)
+        if not 0 <= row.position < plan.num_positions:
+            raise RecollectError(
+                Reason.PLAN_OUT_OF_RANGE,
+                f"the plan has rows 0 … {plan.num_positions - 1}, and {row.position} is none.",
+                where="position",
+            )
+        step = row.position // plan.mix.batch_size
+        batch = plan.at(np.array([row.position], dtype=np.int64), step=step)
+        pieces = holding(plan, batch).pieces
+        examples = batch.examples if pieces is None else pieces.examples
+        snapshot = self._store.snapshot_by_id(plan.snapshot_id)
+        source = plan.sources[int(batch.sources[0])].name
+        return [
+            origin
+            for example in dict.fromkeys(examples.tolist())
+            for origin in self._catalog.origin_of(
+                self._store.example(snapshot, source, example).example_id
+            )
+        ]
+
+
+def _require_known(kind: str) -> None:
+    if kind and kind not in set(Kind):
+        raise RecollectError(
+            Reason.INPUT_MALFORMED,
+            f"{kind!r:.80} is no kind of entry.",
+            where="kind",
+            fix=f"The kinds are {', '.join(Kind)}.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -95,14 +95,17 @@ def run(
                 s.share,
                 f"{s.num_planned:,}",
                 f"{s.num_trained:,}",
+                f"{s.realised_share:.2%}",
                 f"{s.max_deviation:.3f}",
             )
             for s in answer.sources
         ]
         state = "finished" if answer.finished else "not finished"
-        columns = ("source", "share", "planned rows", "trained rows", "worst deviation")
+        unit = (answer.unit or "examples").replace("_", " ")
+        realised = f"share of {'rows' if unit == 'examples' else unit}"
+        columns = ("source", "share", "planned rows", "trained rows", realised, "worst deviation")
         title = f"{run_id}: {answer.num_steps:,} steps, {state}, plan {answer.plan_id[:12]}"
-        console.print(table(title, columns, rows, numbers=3))
+        console.print(table(title, columns, rows, numbers=4))
         for difference in answer.differences:
             console.print(f"[red]differs[/red] {difference}", highlight=False)
         if not answer.differences:
@@ -117,6 +120,7 @@ def audit_body(run_id: str, answer: wire.AuditRunResponse) -> dict[str, object]:
         "run_id": run_id,
         "plan_id": answer.plan_id,
         "num_steps": answer.num_steps,
+        "unit": answer.unit,
         "finished": answer.finished,
         "differences": list(answer.differences),
         "sources": [
@@ -125,6 +129,9 @@ def audit_body(run_id: str, answer: wire.AuditRunResponse) -> dict[str, object]:
                 "share": s.share,
                 "num_planned": s.num_planned,
                 "num_trained": s.num_trained,
+                "num_tokens": s.num_tokens,
+                "num_supervised_tokens": s.num_supervised_tokens,
+                "realised_share": s.realised_share,
                 "max_deviation": s.max_deviation,
             }
             for s in answer.sources
@@ -140,19 +147,27 @@ def origins(
         str, typer.Option("--subject", help="Identifier of a person, as the input had it.")
     ] = "",
     file: Annotated[str, typer.Option("--file", help="Name of an input file.")] = "",
+    row: Annotated[
+        str, typer.Option("--row", help="PLAN_ID:POSITION of a row that a plan serves.")
+    ] = "",
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where stored examples came from: by example, by person or by input file."""
-    given = {"example_id": example_id, "subject": subject, "file": file}
-    asked = {name: value for name, value in given.items() if value}
+    """Say where stored examples came from: by example, person, input file or row of a plan.
+
+    The origins of a row are those of all examples that are packed into it, in their order.
+    """
+    given = {"example_id": example_id, "subject": subject, "file": file, "row": row}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value}
     if len(asked) != 1:
         raise RecollectError(
             Reason.CONFIG_INVALID,
             f"{len(asked)} things were asked for.",
             where="audit origins",
-            fix="Give exactly one of --example, --subject and --file.",
+            fix="Give exactly one of --example, --subject, --file and --row.",
         )
+    if row:
+        asked["row"] = _position(row)
     with connect(server) as client:
         answer = client.audit.FindOrigins(wire.FindOriginsRequest(**asked), timeout=JOB_SECONDS)
     found = [
@@ -172,6 +187,18 @@ def origins(
     rows = [[str(value) for value in origin.values()] for origin in found]
     columns = ("example", "source", "file", "row", "policy", "segment")
     console.print(table(f"{len(found):,} examples", columns, rows))
+
+
+def _position(row: str) -> wire.PlanPosition:
+    plan_id, _, position = row.partition(":")
+    if not (plan_id and position.isdecimal() and len(position) < 19):
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            f"{row!r:.90} is not PLAN_ID:POSITION.",
+            where="--row",
+            fix="Rows of a plan are numbered from 0 on; batch_size of them are a step.",
+        )
+    return wire.PlanPosition(plan_id=plan_id, position=int(position))
 
 
 @app.command(epilog="Example: recollect audit rebuild recollect-data")

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ...mixer.errors import Reason, RecollectError
-from .durable import atomic_file
+from ..durable import atomic_file
 from .tokens import (
     ROWS_PER_CHUNK,
     UNREADABLE,
     DamagedCache,
+    Int64s,
     TokenCache,
     checksum,
     list_array,
@@ -122,16 +123,25 @@ class Annotations:
             raise DamagedCache("another cache or teacher")
         self._chunks: dict[int, tuple[npt.NDArray[np.int32], Float32s]] = {}
 
-    def gather(self, example_rows: npt.NDArray[np.int64]) -> list[Float32s]:
+    def gather(self, example_rows: Int64s) -> list[Float32s]:
         """Log-probabilities of the rows, as views, in the order asked for."""
+        whole = np.full_like(example_rows, np.iinfo(np.int32).max)
+        return self.gather_ranges(example_rows, np.zeros_like(whole), whole)
+
+    def gather_ranges(self, example_rows: Int64s, firsts: Int64s, ends: Int64s) -> list[Float32s]:
+        """The same of a range of the tokens of each row: from `firsts` to before `ends`.
+
+        What a range begins with was scored by a teacher that had seen what comes before.
+        """
         gathered = []
-        for row in example_rows.tolist():
+        columns = (example_rows.tolist(), firsts.tolist(), ends.tolist())
+        for row, first, end in zip(*columns, strict=True):
             offsets, values = self._chunk(row // ROWS_PER_CHUNK)
-            local = row % ROWS_PER_CHUNK
-            gathered.append(values[offsets[local] : offsets[local + 1]])
+            begin, stop = offsets[row % ROWS_PER_CHUNK :][:2].tolist()
+            gathered.append(values[begin + first : min(begin + end, stop)])
         return gathered
 
-    def rows(self, example_rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    def rows(self, example_rows: Int64s) -> pa.RecordBatch:
         """The rows as column `teacher_logprobs`."""
         column = list_array(self.gather(example_rows), pa.float32())
         return pa.record_batch({"teacher_logprobs": column}, schema=SCHEMA)

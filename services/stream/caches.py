@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, TypeVar
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example
+from ...mixer.measures import Measures
 from ...mixer.plan import Plan
+from .measuring import measures_of
+from .recent import Recent
 from .template import ChatTemplate
 from .tokens import CacheKey, DamagedCache, TokenCache, build
+
+UNCUT = 1 << 24
+"""Tokens of a row of a cache that holds examples whole: more than any has. Packs and token units
+need those; rows are cut when they are gathered."""
+MOST_MEASURES = 64
+"""Sources whose measures stay in memory: 8 bytes an example, and 16 for each run of an answer."""
+MOST_PLANS = 16
+"""Plans whose packs stay in memory."""
 
 Snapshot = TypeVar("Snapshot")
 
@@ -28,6 +39,25 @@ class ExampleStore(Protocol[Snapshot]):
         ...
 
 
+class CachedSource(Protocol):
+    """What the caches need to know of a source: one of a snapshot, or of a plan."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of its examples."""
+        ...
+
+    @property
+    def num_examples(self) -> int:
+        """How many there are."""
+        ...
+
+
 class TokenCaches:
     """The folder of token caches of one store and one tokenizer; safe to share between threads."""
 
@@ -39,21 +69,54 @@ class TokenCaches:
         self._store = store
         self._open: dict[str, TokenCache] = {}
         self._opening = Lock()
+        self._measures: Recent[Measures] = Recent(MOST_MEASURES)
+        self._plans: Recent[Plan] = Recent(MOST_PLANS)
 
     def of_plan(self, plan: Plan) -> Sequence[TokenCache]:
         """One cache per source, in the order of the plan; builds what is missing.
 
+        Those of a plan that packs or counts tokens hold its examples uncut.
+
         Raises:
             RecollectError: MODEL_UNUSABLE when the plan was sealed with another tokenizer.
         """
-        if plan.tokenizer_digest != self.template.digest:
-            raise RecollectError(
-                Reason.MODEL_UNUSABLE,
-                "The plan was sealed with another tokenizer than the one that is served.",
-                where=plan.plan_id,
-                fix="Serve the model folder it was sealed with, or seal the mix again.",
-            )
-        return [self._cache(plan, index) for index in range(len(plan.sources))]
+        self._require_tokenizer(plan)
+        return self.of_sources(
+            plan.snapshot_id,
+            plan.sources,
+            max_length=UNCUT if plan.needs_measures else plan.mix.max_length,
+        )
+
+    def of_sources(
+        self, snapshot_id: str, sources: Sequence[CachedSource], *, max_length: int
+    ) -> Sequence[TokenCache]:
+        """One cache per source of a snapshot, in their order; builds what is missing.
+
+        Args:
+            snapshot_id: the snapshot that has the examples.
+            sources: the sources.
+            max_length: tokens at which a row is cut; UNCUT for examples as they are.
+        """
+        return [self._cache(snapshot_id, source, max_length) for source in sources]
+
+    def measures(self, snapshot_id: str, sources: Sequence[CachedSource]) -> Mapping[str, Measures]:
+        """The lengths of the examples of each source, by its name; builds what is missing."""
+        return {source.name: self._measured(snapshot_id, source) for source in sources}
+
+    def ready(self, plan: Plan) -> Plan:
+        """The plan, able to say its batches.
+
+        Raises:
+            RecollectError: MODEL_UNUSABLE when it was sealed with another tokenizer;
+                MEASURES_DIFFER when what the store holds is not what it was sealed with.
+        """
+        if plan.rows is not None:
+            return plan
+        self._require_tokenizer(plan)
+        return self._plans.of(
+            plan.plan_id,
+            lambda: plan.with_measures(self.measures(plan.snapshot_id, plan.sources)),
+        )
 
     def forget(self, cache: TokenCache) -> None:
         """Drops a cache that turned out to be damaged: the next `of_plan` builds it again."""
@@ -66,12 +129,33 @@ class TokenCaches:
         """Where the cache of a key lies."""
         return self.folder / f"{key.name}.tokens.arrow"
 
-    def _cache(self, plan: Plan, index: int) -> TokenCache:
-        source = plan.sources[index]
+    def _require_tokenizer(self, plan: Plan) -> None:
+        if plan.tokenizer_digest != self.template.digest:
+            raise RecollectError(
+                Reason.MODEL_UNUSABLE,
+                "The plan was sealed with another tokenizer than the one that is served.",
+                where=plan.plan_id,
+                fix="Serve the model folder it was sealed with, or seal the mix again.",
+            )
+
+    def _measured(self, snapshot_id: str, source: CachedSource) -> Measures:
+        cache = self._cache(snapshot_id, source, UNCUT)
+
+        def measured() -> Measures:
+            try:
+                return measures_of(cache)
+            except DamagedCache:
+                # Caches are not the truth: build it again from the segments, once.
+                self.forget(cache)
+                return measures_of(self._cache(snapshot_id, source, UNCUT))
+
+        return self._measures.of(cache.key.name, measured)
+
+    def _cache(self, snapshot_id: str, source: CachedSource, max_length: int) -> TokenCache:
         key = CacheKey(
             content_digest=source.content_digest,
-            tokenizer_digest=plan.tokenizer_digest,
-            max_length=plan.mix.max_length,
+            tokenizer_digest=self.template.digest,
+            max_length=max_length,
             num_rows=source.num_examples,
         )
         cache = self._open.get(key.name)
@@ -80,7 +164,7 @@ class TokenCaches:
         # One build at a time: two streams that start together need the same caches.
         with self._opening:
             if key.name not in self._open:
-                self._open[key.name] = self._open_or_build(key, plan.snapshot_id, source.name)
+                self._open[key.name] = self._open_or_build(key, snapshot_id, source.name)
             return self._open[key.name]
 
     def _open_or_build(self, key: CacheKey, snapshot_id: str, source: str) -> TokenCache:

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Protocol
 
 from ...mixer.errors import Reason, RecollectError
-from ..ledger import JSON
+from ..ledger import JSON, Kind
 from .progress import Progress
 
 ACTOR = "trainer"
@@ -36,7 +36,7 @@ class RunLedger(Protocol):
         """Every entry from a sequence number on."""
         ...
 
-    def append(self, kind: str, body: Mapping[str, JSON], *, actor: str) -> object:
+    def append(self, kind: Kind, body: Mapping[str, JSON], *, actor: str) -> object:
         """Appends durably; thread-safe."""
         ...
 
@@ -77,7 +77,7 @@ class RunBook:
         with self._locks[run_id, -1]:
             run = self._runs.get(run_id)
             if run is None:
-                self._append("run_started", started)
+                self._append(Kind.RUN_STARTED, started)
             elif run.started != started:
                 _refuse_difference(run_id, run.started, started)
             return self._runs[run_id]
@@ -101,7 +101,7 @@ class RunBook:
         with self._locks[run_id, rank]:
             if not progress.has(step, rank, world_size):
                 place: dict[str, JSON] = {"step": step, "rank": rank, "world_size": world_size}
-                self._append("batch_acknowledged", {"run_id": run_id, **place, **body})
+                self._append(Kind.BATCH_ACKNOWLEDGED, {"run_id": run_id, **place, **body})
 
     def finish(self, run_id: str, body: Mapping[str, JSON]) -> None:
         """Records the end of a run; raises RUN_CONFLICT if it ended with something else."""
@@ -109,20 +109,20 @@ class RunBook:
         with self._locks[run_id, -1]:
             run = self.get(run_id)
             if run.finished is None:
-                self._append("run_finished", finished)
+                self._append(Kind.RUN_FINISHED, finished)
             elif run.finished != finished:
                 _refuse_difference(run_id, run.finished, finished)
 
-    def _append(self, kind: str, body: Mapping[str, JSON]) -> None:
+    def _append(self, kind: Kind, body: Mapping[str, JSON]) -> None:
         self._ledger.append(kind, body, actor=ACTOR)
         self._project(kind, body)
 
     def _project(self, kind: str, body: Mapping[str, JSON]) -> None:
-        if kind == "run_started":
+        if kind == Kind.RUN_STARTED:
             self._runs[str(body["run_id"])] = Run(started=body)
-        elif kind == "run_finished":
+        elif kind == Kind.RUN_FINISHED:
             self._runs[str(body["run_id"])].finished = body
-        elif kind == "batch_acknowledged":
+        elif kind == Kind.BATCH_ACKNOWLEDGED:
             step, rank, world_size = (_int(body[name]) for name in ("step", "rank", "world_size"))
             self._runs[str(body["run_id"])].progress.add(step, rank, world_size)
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -19,15 +19,16 @@ import grpc
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose
+from ...mixer.holding import Holding, holding
 from ...mixer.plan import Batch, Plan
 from ...v1 import stream_pb2, stream_pb2_grpc
 from ..ledger import JSON
 from ..status import answering
-from .annotations import AnnotationShelf
+from .annotations import Annotations, AnnotationShelf
 from .caches import TokenCaches
 from .frames import encode_frame
 from .runs import RunBook, RunLedger
-from .tokens import DamagedCache
+from .tokens import DamagedCache, TokenCache
 
 NUM_THREADS = 4
 """Threads that gather and fsync: enough to overlap disk and network, few enough to bound memory."""
@@ -132,39 +133,74 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
     def _gather(
         self, plan: Plan, step: int, request: stream_pb2.FetchRequest
     ) -> stream_pb2.FetchResponse:
+        plan = self._caches.ready(plan)
         shard = plan.shard(step, request.rank, request.world_size)
+        held = holding(plan, shard)
         return stream_pb2.FetchResponse(
             step=step,
-            counts=source_counts(plan, shard),
-            digest=shard.digest,
-            payload=self._payload(plan, shard, with_annotations=request.with_annotations),
+            counts=self._counts(plan, shard, held),
+            digest=held.digest,
+            payload=self._payload(plan, shard, held, annotated=request.with_annotations),
         )
 
-    def _payload(self, plan: Plan, shard: Batch, *, with_annotations: bool) -> bytes:
+    def _payload(self, plan: Plan, shard: Batch, held: Holding, *, annotated: bool) -> bytes:
+        annotations = self._annotations_of(plan) if annotated else None
+        return self._cured(plan, lambda caches: encode_frame(shard, caches, annotations, held=held))
+
+    def _annotations_of(self, plan: Plan) -> Sequence[Annotations]:
+        if self._annotations is None:
+            raise RecollectError(
+                Reason.TEACHER_MISSING,
+                "The service was started without a teacher.",
+                fix="Ask for batches without annotations.",
+            )
+        return self._annotations.of(self._caches.of_plan(plan))
+
+    def _counts(self, plan: Plan, shard: Batch, held: Holding) -> list[stream_pb2.SourceCount]:
+        """What a shard has of each source, in the order of the plan; also of those without rows."""
+        if held.num_tokens is not None and held.num_supervised_tokens is not None:
+            tokens = list(
+                zip(held.num_tokens.tolist(), held.num_supervised_tokens.tolist(), strict=True)
+            )
+        else:
+            rows = [shard.examples[shard.sources == index] for index in range(len(plan.sources))]
+            tokens = self._cured(
+                plan,
+                lambda caches: [
+                    cache.counts(of_source) for cache, of_source in zip(caches, rows, strict=True)
+                ],
+            )
+        counts = shard.counts(len(plan.sources)).tolist()
+        return [
+            stream_pb2.SourceCount(
+                source=source.name,
+                num_rows=num_rows,
+                num_tokens=num_tokens,
+                num_supervised_tokens=num_supervised,
+            )
+            for source, num_rows, (num_tokens, num_supervised) in zip(
+                plan.sources, counts, tokens, strict=True
+            )
+        ]
+
+    def _cured(self, plan: Plan, use: Callable[[Sequence[TokenCache]], Answer]) -> Answer:
+        """Uses the caches of a plan; a damaged one is built again, once, and used then."""
         caches = self._caches.of_plan(plan)
-        annotations = None
-        if with_annotations:
-            if self._annotations is None:
-                raise RecollectError(
-                    Reason.TEACHER_MISSING,
-                    "The service was started without a teacher.",
-                    fix="Ask for batches without annotations.",
-                )
-            annotations = self._annotations.of(caches)
         try:
-            return encode_frame(shard, caches, annotations)
+            return use(caches)
         except DamagedCache:
-            # Caches are not the truth: build them again from the segments, once.
+            # Caches are not the truth: build them again from the segments.
             for cache in caches:
                 self._caches.forget(cache)
-            return encode_frame(shard, self._caches.of_plan(plan), annotations)
+            return use(self._caches.of_plan(plan))
 
     def _acknowledge(self, request: stream_pb2.AckRequest) -> None:
-        plan = self._plans.plan(self._runs.get(request.run_id).plan_id)
+        plan = self._caches.ready(self._plans.plan(self._runs.get(request.run_id).plan_id))
         shard = plan.shard(request.step, request.rank, request.world_size)
-        counts = source_counts(plan, shard)
-        if request.digest != shard.digest or list(request.counts) != counts:
-            what = "digest" if request.digest != shard.digest else "counts"
+        held = holding(plan, shard)
+        counts = self._counts(plan, shard, held)
+        if request.digest != held.digest or list(request.counts) != counts:
+            what = "digest" if request.digest != held.digest else "counts"
             raise RecollectError(
                 Reason.BATCH_DIFFERS,
                 f"The {what} of step {request.step}, rank {request.rank} of {request.world_size}, "
@@ -175,6 +211,8 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         body: dict[str, JSON] = {
             "digest": request.digest.hex(),
             "counts": {count.source: count.num_rows for count in counts},
+            "tokens": {count.source: count.num_tokens for count in counts},
+            "supervised_tokens": {count.source: count.num_supervised_tokens for count in counts},
         }
         self._runs.acknowledge(
             request.run_id,
@@ -203,15 +241,6 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             "tuned_digest": request.tuned_digest,
         }
         self._runs.finish(request.run_id, body)
-
-
-def source_counts(plan: Plan, shard: Batch) -> list[stream_pb2.SourceCount]:
-    """Rows per source of a shard, in the order of the plan; also of sources without rows."""
-    counts = shard.counts(len(plan.sources)).tolist()
-    return [
-        stream_pb2.SourceCount(source=source.name, num_rows=count)
-        for source, count in zip(plan.sources, counts, strict=True)
-    ]
 
 
 def _steps(plan: Plan, request: stream_pb2.FetchRequest) -> range:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Message
-from .durable import atomic_file
+from ..durable import atomic_file
 from .template import ChatTemplate, Rendered
 
 FORMAT = b"recollect-tokens-1"
@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
 
 Number = TypeVar("Number", np.int32, np.uint8)
 Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -116,15 +117,24 @@ class TokenCache:
     def __len__(self) -> int:
         return self.key.num_rows
 
-    def gather(self, example_rows: npt.NDArray[np.int64]) -> tuple[list[Int32s], list[Bools]]:
+    def gather(self, example_rows: Int64s) -> tuple[list[Int32s], list[Bools]]:
         """Token ids (views, not copies) and loss masks of the rows, in the order asked for."""
+        whole = np.full_like(example_rows, self.key.max_length)
+        return self.gather_ranges(example_rows, np.zeros_like(whole), whole)
+
+    def gather_ranges(
+        self, example_rows: Int64s, firsts: Int64s, ends: Int64s
+    ) -> tuple[list[Int32s], list[Bools]]:
+        """The same of a range of the tokens of each row: from `firsts` to before `ends`."""
         ids: list[Int32s] = []
         packed: list[npt.NDArray[np.uint8]] = []
         places: list[tuple[int, int]] = []
         num_bytes = 0
-        for row in example_rows.tolist():
+        columns = (example_rows.tolist(), firsts.tolist(), ends.tolist())
+        for row, first, end in zip(*columns, strict=True):
             chunk, local = self._locate(row)
-            start, stop = chunk.offsets[local : local + 2].tolist()
+            begin, stop = chunk.offsets[local : local + 2].tolist()
+            start, stop = begin + first, min(begin + end, stop)
             ids.append(chunk.input_ids[start:stop])
             # The whole bytes around the mask of a row; all of them are unpacked at once.
             packed.append(chunk.packed_mask[start >> 3 : (stop + 7) >> 3])
@@ -133,7 +143,13 @@ class TokenCache:
         bits = unpacked(packed)
         return ids, [bits[first : first + length] for first, length in places]
 
-    def rows(self, example_rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    def counts(self, example_rows: Int64s) -> tuple[int, int]:
+        """Tokens of the rows together, as served, and those of them that are supervised."""
+        places = [self._locate(row) for row in example_rows.tolist()]
+        num_tokens = sum(min(int(c.num_tokens[r]), self.key.max_length) for c, r in places)
+        return num_tokens, sum(int(chunk.num_supervised[row]) for chunk, row in places)
+
+    def rows(self, example_rows: Int64s) -> pa.RecordBatch:
         """The rows as columns `input_ids` and `loss_mask`."""
         ids, masks = self.gather(example_rows)
         return pa.record_batch(
@@ -142,6 +158,13 @@ class TokenCache:
                 "loss_mask": list_array(masks, pa.bool_()),
             }
         )
+
+    def masks(self) -> Iterator[tuple[Int64s, Bools]]:
+        """By record batch, the lengths of its rows and one loss mask over all their tokens."""
+        for index in range(len(self._chunks)):
+            chunk = self._chunk(index)
+            bits = np.unpackbits(chunk.packed_mask, bitorder="little").view(np.bool_)
+            yield np.diff(chunk.offsets).astype(np.int64), bits[: int(chunk.offsets[-1])]
 
     @property
     def lengths(self) -> Int32s:
@@ -251,10 +274,27 @@ def _groups(examples: Sequence[Example]) -> Iterator[list[tuple[Message, ...]]]:
         yield group
 
 
-def list_array(rows: Sequence[npt.NDArray[np.generic]], values: pa.DataType) -> pa.ListArray:
-    """A list column of the rows, copied once."""
-    offsets = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
+def list_array(
+    rows: Sequence[npt.NDArray[np.generic]],
+    values: pa.DataType,
+    *,
+    num_rows: int | None = None,
+    row_of: Int64s | None = None,
+) -> pa.ListArray:
+    """A list column of the rows, copied once.
+
+    Args:
+        rows: the rows, or parts of them in their order.
+        values: type of a value.
+        num_rows: rows, where parts are given.
+        row_of: for each part, the row that it belongs to.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    if row_of is not None:
+        # Exact: a frame has far fewer than 2**53 values.
+        lengths = np.bincount(row_of, weights=lengths, minlength=num_rows or 0).astype(np.int64)
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
     flat = pa.array(np.concatenate(rows), type=values) if rows else pa.array([], type=values)
     return pa.ListArray.from_arrays(pa.array(offsets), flat)
 

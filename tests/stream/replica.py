@@ -11,6 +11,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,13 +21,14 @@ import grpc
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
 from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, seal
+from recollect.mixer.plan import Plan
+from recollect.mixer.sealing import seal
 from recollect.services.ledger import Ledger
+from recollect.services.mix_service import MixServicer
+from recollect.services.planbook import PlanBook
 from recollect.services.replay import ReplayStore, Source
-from recollect.services.status import answering
 from recollect.services.stream import (
     SERVER_OPTIONS,
     AnnotationShelf,
@@ -35,7 +37,7 @@ from recollect.services.stream import (
     TokenCaches,
 )
 from recollect.trainer.client import connect
-from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2_grpc
+from recollect.v1 import mix_pb2_grpc, stream_pb2_grpc
 
 MARKERS = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>"]
 TEACHER = "7e" * 32
@@ -69,44 +71,69 @@ sources:
 """
 
 
+SHARES = """
+seed: 7
+sources:
+  - {source: support, role: task, share: 70%}
+  - {source: general, role: general, share: 1/4}
+  - {source: refusals, role: refusal, share: 5%}
+"""
+
+WEIGHED = {
+    "packed": f"""
+name: packed
+unit: tokens
+packing: best_fit
+batch_size: 12
+num_steps: 30
+max_length: 160
+{SHARES}
+""",
+    "split": f"""
+name: split
+unit: supervised_tokens
+packing: split
+batch_size: 12
+num_steps: 30
+max_length: 100
+{SHARES}
+""",
+    "weighed": f"""
+name: weighed
+unit: tokens
+batch_size: 12
+num_steps: 30
+max_length: 48
+{SHARES}
+changes:
+  - first_step: 13
+    shares: {{support: 40%, general: 40%, refusals: 20%}}
+""",
+    "held_out": """
+name: held_out_packed
+purpose: evaluate
+packing: best_fit
+batch_size: 2
+max_length: 160
+sources:
+  - {source: held_out, role: task, share: 1, on_exhaustion: stop}
+""",
+}
+"""Mixes whose batches depend on the lengths of examples."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replica:
-    """A data folder with a sealed plan, and one to evaluate with."""
+    """A data folder with a sealed plan, one to evaluate with, and those that count tokens."""
 
     folder: Path
     plan: Plan
     held_out: Plan
+    weighed: Mapping[str, Plan]
 
     @property
     def model(self) -> Path:
         return self.folder / "model"
-
-
-class Plans:
-    """The plans of a ledger."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        bodies = [entry.body for entry in ledger.entries() if entry.kind == "plan_sealed"]
-        self._plans = {str(body["plan_id"]): str(body["plan_json"]) for body in bodies}
-
-    def plan(self, plan_id: str) -> Plan:
-        if plan_id not in self._plans:
-            raise RecollectError(Reason.PLAN_UNKNOWN, "No such plan.", where="plan_id")
-        return Plan.from_json(self._plans[plan_id])
-
-
-class MixServicer(mix_pb2_grpc.MixServiceServicer):
-    def __init__(self, plans: Plans) -> None:
-        self._plans = plans
-
-    async def GetPlan(
-        self,
-        request: mix_pb2.GetPlanRequest,
-        context: grpc.aio.ServicerContext[mix_pb2.GetPlanRequest, mix_pb2.GetPlanResponse],
-    ) -> mix_pb2.GetPlanResponse:
-        async with answering(context):
-            plan = self._plans.plan(request.plan_id)
-        return mix_pb2.GetPlanResponse(plan_json=plan.to_json())
 
 
 def sentence(source: str, row: int) -> str:
@@ -115,7 +142,9 @@ def sentence(source: str, row: int) -> str:
 
 
 def example(source: str, row: int) -> Example:
-    asked, answered = sentence(source, row), sentence(source, row + 1)
+    # What is held out is like something that is trained on, so that training shows in it.
+    subject, number = ("general", row + 30) if source == "held_out" else (source, row)
+    asked, answered = sentence(subject, number), sentence(subject, number + 1)
     return Example(
         example_id=f"{row:032x}",
         source=source,
@@ -165,34 +194,42 @@ def make_replica(folder: Path, *, mix: str = MIX) -> Replica:
             for row in range(NUM_EXAMPLES.get(name, 10)):
                 writer.add(example(name, row))
     snapshot = store.snapshot()
-    template = ChatTemplate.load(folder / "model")
-    plan, held_out = (
+    caches = TokenCaches(
+        folder / "cache", store=store, template=ChatTemplate.load(folder / "model")
+    )
+    measures = caches.measures(snapshot.snapshot_id, list(snapshot.sources.values()))
+    plan, held_out, *weighed = (
         seal(
             Mix.from_yaml(text),
             snapshot_id=snapshot.snapshot_id,
             sources=snapshot.sources,
-            tokenizer_digest=template.digest,
+            tokenizer_digest=caches.template.digest,
+            measures=measures,
         )
-        for text in (mix, HELD_OUT)
+        for text in (mix, HELD_OUT, *WEIGHED.values())
     )
-    for sealed in (plan, held_out):
-        body = {"plan_id": sealed.plan_id, "plan_json": sealed.to_json()}
-        ledger.append("plan_sealed", body, actor="test")
+    book = PlanBook(ledger)
+    for sealed in (plan, held_out, *weighed):
+        book.seal(sealed, actor="test")
     ledger.close()
-    return Replica(folder=folder, plan=plan, held_out=held_out)
+    return Replica(
+        folder=folder,
+        plan=plan,
+        held_out=held_out,
+        weighed=dict(zip(WEIGHED, weighed, strict=True)),
+    )
 
 
 async def serve(folder: Path, address: str) -> None:
     ledger = Ledger.open(folder)
+    store = ReplayStore.open(folder, ledger)
     caches = TokenCaches(
-        folder / "cache",
-        store=ReplayStore.open(folder, ledger),
-        template=ChatTemplate.load(folder / "model"),
+        folder / "cache", store=store, template=ChatTemplate.load(folder / "model")
     )
-    plans = Plans(ledger)
+    plans = PlanBook(ledger, ready=caches.ready)
     shelf = AnnotationShelf(folder / "cache", teacher_digest=TEACHER)
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    mixes = MixServicer(plans)  # type: ignore[abstract]
+    mixes = MixServicer(store=store, caches=caches, planbook=plans, max_length=4096)
     servicer = StreamServicer(plans, caches, ledger, annotations=shelf)
     stream_pb2_grpc.add_StreamServiceServicer_to_server(servicer, server)
     mix_pb2_grpc.add_MixServiceServicer_to_server(mixes, server)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from recollect.mixer.errors import Reason
+from recollect.mixer.plan import Batch
 from recollect.services.ledger import Ledger
+from recollect.services.stream import ChatTemplate
 from recollect.trainer.client import CHANNEL_OPTIONS
 from recollect.v1 import stream_pb2 as pb
 from recollect.v1 import stream_pb2_grpc
@@ -43,17 +46,29 @@ def fetch(stub: Any, replica: Replica, **fields: Any) -> list[pb.FetchResponse]:
     return list(stub.Fetch(request, timeout=30))
 
 
+def counted(replica: Replica, shard: Batch) -> list[pb.SourceCount]:
+    """What a shard has of each source, from the texts alone."""
+    plan, template = replica.plan, ChatTemplate.load(replica.model)
+    replicas = sys.modules["recollect_test_replica"]
+    counts = [pb.SourceCount(source=source.name) for source in plan.sources]
+    for index, example in zip(shard.sources.tolist(), shard.examples.tolist(), strict=True):
+        messages = replicas.example(counts[index].source, example).messages
+        row = template.render(messages, max_length=plan.mix.max_length)
+        counts[index].num_rows += 1
+        counts[index].num_tokens += len(row.input_ids)
+        counts[index].num_supervised_tokens += int(row.loss_mask.sum())
+    return counts
+
+
 def ack_of(replica: Replica, run_id: str, step: int, rank: int = 0, size: int = 1) -> pb.AckRequest:
     shard = replica.plan.shard(step, rank, size)
-    counts = shard.counts(3).tolist()
-    names = [source.name for source in replica.plan.sources]
     return pb.AckRequest(
         run_id=run_id,
         step=step,
         rank=rank,
         world_size=size,
         digest=shard.digest,
-        counts=[pb.SourceCount(source=n, num_rows=c) for n, c in zip(names, counts, strict=True)],
+        counts=counted(replica, shard),
     )
 
 
@@ -141,21 +156,25 @@ def test_an_acknowledgement_is_written_once(stub: Any, replica: Replica) -> None
     stub.StartRun(start_of(replica, "once"))
     for _ in range(3):
         stub.Ack(ack_of(replica, "once", 0))
-    digest = replica.plan.shard(0, 0, 1).digest.hex()
-    counts = {"support": 14, "general": 5, "refusals": 1}
+    shard = replica.plan.shard(0, 0, 1)
+    counts = counted(replica, shard)
     assert bodies(replica, "batch_acknowledged", "once") == [
         {
             "run_id": "once",
             "step": 0,
             "rank": 0,
             "world_size": 1,
-            "digest": digest,
-            "counts": counts,
+            "digest": shard.digest.hex(),
+            "counts": {"support": 14, "general": 5, "refusals": 1},
+            "tokens": {count.source: count.num_tokens for count in counts},
+            "supervised_tokens": {count.source: count.num_supervised_tokens for count in counts},
         }
     ]
 
 
-@pytest.mark.parametrize("what", ["digest", "counts", "missing counts", "other step"])
+@pytest.mark.parametrize(
+    "what", ["digest", "counts", "tokens", "supervised", "missing counts", "other step"]
+)
 def test_an_acknowledgement_of_something_else_is_refused_and_not_written(
     stub: Any, replica: Replica, what: str
 ) -> None:
@@ -167,6 +186,10 @@ def test_an_acknowledgement_of_something_else_is_refused_and_not_written(
             request.digest = bytes(32)
         case "counts":
             request.counts[0].num_rows += 1
+        case "tokens":
+            request.counts[0].num_tokens -= 1
+        case "supervised":
+            request.counts[2].num_supervised_tokens += 1
         case "missing counts":
             del request.counts[:]
         case "other step":

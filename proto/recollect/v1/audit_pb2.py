@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from recollect.v1 import store_pb2 as recollect_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18recollect/v1/audit.proto\x12\x0crecollect.v1\x1a\x18recollect/v1/store.proto\":\n\x12ListEntriesRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\"u\n\x13ListEntriesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x11\n\tbody_json\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\"!\n\x0f\x41uditRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"o\n\rAuditedSource\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\t\x12\x13\n\x0bnum_trained\x18\x03 \x01(\x03\x12\x13\n\x0bnum_planned\x18\x04 \x01(\x03\x12\x15\n\rmax_deviation\x18\x05 \x01(\x01\"\xa6\x01\n\x10\x41uditRunResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12,\n\x07sources\x18\x03 \x03(\x0b\x32\x1b.recollect.v1.AuditedSource\x12\x13\n\x0b\x64ifferences\x18\x04 \x03(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x19\n\x11measurements_json\x18\x06 \x01(\t\"T\n\x12\x46indOriginsRequest\x12\x14\n\nexample_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07subject\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66ile\x18\x03 \x01(\tH\x00\x42\x05\n\x03key\"x\n\x06Origin\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nsegment_id\x18\x03 \x01(\t\x12&\n\x07pointer\x18\x04 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06policy\x18\x05 \x01(\t\"<\n\x13\x46indOriginsResponse\x12%\n\x07origins\x18\x01 \x03(\x0b\x32\x14.recollect.v1.Origin2\x83\x02\n\x0c\x41uditService\x12T\n\x0bListEntries\x12 .recollect.v1.ListEntriesRequest\x1a!.recollect.v1.ListEntriesResponse0\x01\x12I\n\x08\x41uditRun\x12\x1d.recollect.v1.AuditRunRequest\x1a\x1e.recollect.v1.AuditRunResponse\x12R\n\x0b\x46indOrigins\x12 .recollect.v1.FindOriginsRequest\x1a!.recollect.v1.FindOriginsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18recollect/v1/audit.proto\x12\x0crecollect.v1\x1a\x18recollect/v1/store.proto\":\n\x12ListEntriesRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\"u\n\x13ListEntriesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x11\n\tbody_json\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\"!\n\x0f\x41uditRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xba\x01\n\rAuditedSource\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\t\x12\x13\n\x0bnum_trained\x18\x03 \x01(\x03\x12\x13\n\x0bnum_planned\x18\x04 \x01(\x03\x12\x15\n\rmax_deviation\x18\x05 \x01(\x01\x12\x12\n\nnum_tokens\x18\x06 \x01(\x03\x12\x1d\n\x15num_supervised_tokens\x18\x07 \x01(\x03\x12\x16\n\x0erealised_share\x18\x08 \x01(\x01\"\xb4\x01\n\x10\x41uditRunResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12,\n\x07sources\x18\x03 \x03(\x0b\x32\x1b.recollect.v1.AuditedSource\x12\x13\n\x0b\x64ifferences\x18\x04 \x03(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x19\n\x11measurements_json\x18\x06 \x01(\t\x12\x0c\n\x04unit\x18\x07 \x01(\t\"1\n\x0cPlanPosition\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\"\x7f\n\x12\x46indOriginsRequest\x12\x14\n\nexample_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07subject\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66ile\x18\x03 \x01(\tH\x00\x12)\n\x03row\x18\x04 \x01(\x0b\x32\x1a.recollect.v1.PlanPositionH\x00\x42\x05\n\x03key\"x\n\x06Origin\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nsegment_id\x18\x03 \x01(\t\x12&\n\x07pointer\x18\x04 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06policy\x18\x05 \x01(\t\"<\n\x13\x46indOriginsResponse\x12%\n\x07origins\x18\x01 \x03(\x0b\x32\x14.recollect.v1.Origin2\x83\x02\n\x0c\x41uditService\x12T\n\x0bListEntries\x12 .recollect.v1.ListEntriesRequest\x1a!.recollect.v1.ListEntriesResponse0\x01\x12I\n\x08\x41uditRun\x12\x1d.recollect.v1.AuditRunRequest\x1a\x1e.recollect.v1.AuditRunResponse\x12R\n\x0b\x46indOrigins\x12 .recollect.v1.FindOriginsRequest\x1a!.recollect.v1.FindOriginsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +38,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENTRIESRESPONSE']._serialized_end=245
   _globals['_AUDITRUNREQUEST']._serialized_start=247
   _globals['_AUDITRUNREQUEST']._serialized_end=280
-  _globals['_AUDITEDSOURCE']._serialized_start=282
-  _globals['_AUDITEDSOURCE']._serialized_end=393
-  _globals['_AUDITRUNRESPONSE']._serialized_start=396
-  _globals['_AUDITRUNRESPONSE']._serialized_end=562
-  _globals['_FINDORIGINSREQUEST']._serialized_start=564
-  _globals['_FINDORIGINSREQUEST']._serialized_end=648
-  _globals['_ORIGIN']._serialized_start=650
-  _globals['_ORIGIN']._serialized_end=770
-  _globals['_FINDORIGINSRESPONSE']._serialized_start=772
-  _globals['_FINDORIGINSRESPONSE']._serialized_end=832
-  _globals['_AUDITSERVICE']._serialized_start=835
-  _globals['_AUDITSERVICE']._serialized_end=1094
+  _globals['_AUDITEDSOURCE']._serialized_start=283
+  _globals['_AUDITEDSOURCE']._serialized_end=469
+  _globals['_AUDITRUNRESPONSE']._serialized_start=472
+  _globals['_AUDITRUNRESPONSE']._serialized_end=652
+  _globals['_PLANPOSITION']._serialized_start=654
+  _globals['_PLANPOSITION']._serialized_end=703
+  _globals['_FINDORIGINSREQUEST']._serialized_start=705
+  _globals['_FINDORIGINSREQUEST']._serialized_end=832
+  _globals['_ORIGIN']._serialized_start=834
+  _globals['_ORIGIN']._serialized_end=954
+  _globals['_FINDORIGINSRESPONSE']._serialized_start=956
+  _globals['_FINDORIGINSRESPONSE']._serialized_end=1016
+  _globals['_AUDITSERVICE']._serialized_start=1019
+  _globals['_AUDITSERVICE']._serialized_end=1278
 # @@protoc_insertion_point(module_scope)

@@ -120,6 +120,9 @@ class AuditedSource(_message.Message):
     NUM_TRAINED_FIELD_NUMBER: _builtins.int
     NUM_PLANNED_FIELD_NUMBER: _builtins.int
     MAX_DEVIATION_FIELD_NUMBER: _builtins.int
+    NUM_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_SUPERVISED_TOKENS_FIELD_NUMBER: _builtins.int
+    REALISED_SHARE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Name of the source."""
     share: _builtins.str
@@ -129,7 +132,13 @@ class AuditedSource(_message.Message):
     num_planned: _builtins.int
     """Rows that the plan prescribes up to the last acknowledged step."""
     max_deviation: _builtins.float
-    """Largest |served - share * n| over all acknowledged steps, in rows."""
+    """Largest |served - owed| over all acknowledged steps, in the unit of the shares."""
+    num_tokens: _builtins.int
+    """Tokens in the acknowledged rows; -1 where an acknowledgement does not say."""
+    num_supervised_tokens: _builtins.int
+    """Those of them that are supervised; -1 where an acknowledgement does not say."""
+    realised_share: _builtins.float
+    """Its share of all that was acknowledged, in the unit of the shares; 0 of nothing."""
     def __init__(
         self,
         *,
@@ -138,10 +147,13 @@ class AuditedSource(_message.Message):
         num_trained: _builtins.int = ...,
         num_planned: _builtins.int = ...,
         max_deviation: _builtins.float = ...,
+        num_tokens: _builtins.int = ...,
+        num_supervised_tokens: _builtins.int = ...,
+        realised_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_deviation", b"max_deviation", "num_planned", b"num_planned", "num_trained", b"num_trained", "share", b"share", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_deviation", b"max_deviation", "num_planned", b"num_planned", "num_supervised_tokens", b"num_supervised_tokens", "num_tokens", b"num_tokens", "num_trained", b"num_trained", "realised_share", b"realised_share", "share", b"share", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +171,7 @@ class AuditRunResponse(_message.Message):
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     MEASUREMENTS_JSON_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan of the run."""
     num_steps: _builtins.int
@@ -167,6 +180,8 @@ class AuditRunResponse(_message.Message):
     """Whether the run has ended."""
     measurements_json: _builtins.str
     """Measurements as canonical JSON."""
+    unit: _builtins.str
+    """What the shares count: examples, tokens or supervised_tokens."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditedSource]:
         """One entry per source, in the order of the mix."""
@@ -184,14 +199,41 @@ class AuditRunResponse(_message.Message):
         differences: _abc.Iterable[_builtins.str] | None = ...,
         finished: _builtins.bool = ...,
         measurements_json: _builtins.str = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "finished", b"finished", "measurements_json", b"measurements_json", "num_steps", b"num_steps", "plan_id", b"plan_id", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "finished", b"finished", "measurements_json", b"measurements_json", "num_steps", b"num_steps", "plan_id", b"plan_id", "sources", b"sources", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditRunResponse: _TypeAlias = AuditRunResponse  # noqa: Y015
+
+@_typing.final
+class PlanPosition(_message.Message):
+    """A row of a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """Id of a sealed plan."""
+    position: _builtins.int
+    """Number of the row in the whole plan, from 0."""
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanPosition: _TypeAlias = PlanPosition  # noqa: Y015
 
 @_typing.final
 class FindOriginsRequest(_message.Message):
@@ -202,24 +244,30 @@ class FindOriginsRequest(_message.Message):
     EXAMPLE_ID_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
     example_id: _builtins.str
     """Id of an example."""
     subject: _builtins.str
     """Identifier of a person, as the input had it; the service knows only its pseudonym."""
     file: _builtins.str
     """Name of an input, without its folder."""
+    @_builtins.property
+    def row(self) -> Global___PlanPosition:
+        """A row of a plan: one example, or all that are packed into it, each once."""
+
     def __init__(
         self,
         *,
         example_id: _builtins.str = ...,
         subject: _builtins.str = ...,
         file: _builtins.str = ...,
+        row: Global___PlanPosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "file", b"file", "key", b"key", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "file", b"file", "key", b"key", "row", b"row", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "file", b"file", "key", b"key", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "file", b"file", "key", b"key", "row", b"row", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["example_id", "subject", "file"]  # noqa: Y015
+    _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["example_id", "subject", "file", "row"]  # noqa: Y015
     _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_key) -> _WhichOneofReturnType_key | None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from recollect.v1 import store_pb2 as recollect_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16recollect/v1/mix.proto\x12\x0crecollect.v1\x1a\x18recollect/v1/store.proto\"#\n\x0f\x43heckMixRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\"\'\n\x10\x43heckMixResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"%\n\x11PreviewMixRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\"\x80\x02\n\rSourcePreview\x12\x0e\n\x06source\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.recollect.v1.Role\x12\r\n\x05share\x18\x03 \x01(\t\x12\x14\n\x0cnum_examples\x18\x04 \x01(\x03\x12\x10\n\x08num_rows\x18\x05 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x01\x12\x13\n\x0bmax_repeats\x18\x07 \x01(\x03\x12\x17\n\x0f\x65xhaustion_step\x18\x08 \x01(\x03\x12\x12\n\nnum_tokens\x18\t \x01(\x03\x12\x1d\n\x15num_supervised_tokens\x18\n \x01(\x03\x12\x15\n\rnum_truncated\x18\x0b \x01(\x03\"g\n\x12PreviewMixResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.recollect.v1.SourcePreview\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12\x10\n\x08num_rows\x18\x03 \x01(\x03\"2\n\x0fSealPlanRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"6\n\x10SealPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\tplan_json\x18\x02 \x01(\t\"!\n\x0eGetPlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\"$\n\x0fGetPlanResponse\x12\x11\n\tplan_json\x18\x01 \x01(\t2\xbb\x02\n\nMixService\x12I\n\x08\x43heckMix\x12\x1d.recollect.v1.CheckMixRequest\x1a\x1e.recollect.v1.CheckMixResponse\x12O\n\nPreviewMix\x12\x1f.recollect.v1.PreviewMixRequest\x1a .recollect.v1.PreviewMixResponse\x12I\n\x08SealPlan\x12\x1d.recollect.v1.SealPlanRequest\x1a\x1e.recollect.v1.SealPlanResponse\x12\x46\n\x07GetPlan\x12\x1c.recollect.v1.GetPlanRequest\x1a\x1d.recollect.v1.GetPlanResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16recollect/v1/mix.proto\x12\x0crecollect.v1\x1a\x18recollect/v1/store.proto\"#\n\x0f\x43heckMixRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\"\'\n\x10\x43heckMixResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"O\n\x11PreviewMixRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\x12\x13\n\x0bworld_sizes\x18\x02 \x03(\x05\x12\x13\n\x0bpolicy_yaml\x18\x03 \x01(\t\"\xf0\x02\n\rSourcePreview\x12\x0e\n\x06source\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.recollect.v1.Role\x12\r\n\x05share\x18\x03 \x01(\t\x12\x14\n\x0cnum_examples\x18\x04 \x01(\x03\x12\x10\n\x08num_rows\x18\x05 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x01\x12\x13\n\x0bmax_repeats\x18\x07 \x01(\x03\x12\x17\n\x0f\x65xhaustion_step\x18\x08 \x01(\x03\x12\x12\n\nnum_tokens\x18\t \x01(\x03\x12\x1d\n\x15num_supervised_tokens\x18\n \x01(\x03\x12\x15\n\rnum_truncated\x18\x0b \x01(\x03\x12\x15\n\rrows_per_pass\x18\x0c \x01(\x03\x12\x0f\n\x07padding\x18\r \x01(\x01\x12\x13\n\x0btoken_share\x18\x0e \x01(\x01\x12\x1e\n\x16supervised_token_share\x18\x0f \x01(\x01\x12\x11\n\testimated\x18\x10 \x01(\x08\"\xa9\x01\n\x0cLimitPreview\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x0bleast_share\x18\x02 \x01(\t\x12\x16\n\x0egreatest_share\x18\x03 \x01(\t\x12\r\n\x05\x66loor\x18\x04 \x01(\x05\x12\x0f\n\x07\x63\x65iling\x18\x05 \x01(\x05\x12\x14\n\x0c\x66loor_window\x18\x06 \x01(\x03\x12\x16\n\x0e\x63\x65iling_window\x18\x07 \x01(\x03\x12\x10\n\x08\x65xamined\x18\x08 \x01(\x08\"\\\n\x0bRankPreview\x12\x12\n\nworld_size\x18\x01 \x01(\x05\x12\r\n\x05\x62ound\x18\x02 \x01(\t\x12\x17\n\x0fworst_deviation\x18\x03 \x01(\x01\x12\x11\n\tnum_steps\x18\x04 \x01(\x03\"2\n\x0cStagePreview\x12\x12\n\nfirst_step\x18\x01 \x01(\x03\x12\x0e\n\x06shares\x18\x02 \x03(\t\"\xfd\x01\n\x12PreviewMixResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.recollect.v1.SourcePreview\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12\x10\n\x08num_rows\x18\x03 \x01(\x03\x12*\n\x06limits\x18\x04 \x03(\x0b\x32\x1a.recollect.v1.LimitPreview\x12(\n\x05ranks\x18\x05 \x03(\x0b\x32\x19.recollect.v1.RankPreview\x12*\n\x06stages\x18\x06 \x03(\x0b\x32\x1a.recollect.v1.StagePreview\x12\x12\n\npeak_bytes\x18\x07 \x01(\x03\"2\n\x0fSealPlanRequest\x12\x10\n\x08mix_yaml\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"6\n\x10SealPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\tplan_json\x18\x02 \x01(\t\"!\n\x0eGetPlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\"$\n\x0fGetPlanResponse\x12\x11\n\tplan_json\x18\x01 \x01(\t\"5\n\x12GetMeasuresRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"&\n\x13GetMeasuresResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x32\x91\x03\n\nMixService\x12I\n\x08\x43heckMix\x12\x1d.recollect.v1.CheckMixRequest\x1a\x1e.recollect.v1.CheckMixResponse\x12O\n\nPreviewMix\x12\x1f.recollect.v1.PreviewMixRequest\x1a .recollect.v1.PreviewMixResponse\x12I\n\x08SealPlan\x12\x1d.recollect.v1.SealPlanRequest\x1a\x1e.recollect.v1.SealPlanResponse\x12\x46\n\x07GetPlan\x12\x1c.recollect.v1.GetPlanRequest\x1a\x1d.recollect.v1.GetPlanResponse\x12T\n\x0bGetMeasures\x12 .recollect.v1.GetMeasuresRequest\x1a!.recollect.v1.GetMeasuresResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,19 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKMIXRESPONSE']._serialized_start=103
   _globals['_CHECKMIXRESPONSE']._serialized_end=142
   _globals['_PREVIEWMIXREQUEST']._serialized_start=144
-  _globals['_PREVIEWMIXREQUEST']._serialized_end=181
-  _globals['_SOURCEPREVIEW']._serialized_start=184
-  _globals['_SOURCEPREVIEW']._serialized_end=440
-  _globals['_PREVIEWMIXRESPONSE']._serialized_start=442
-  _globals['_PREVIEWMIXRESPONSE']._serialized_end=545
-  _globals['_SEALPLANREQUEST']._serialized_start=547
-  _globals['_SEALPLANREQUEST']._serialized_end=597
-  _globals['_SEALPLANRESPONSE']._serialized_start=599
-  _globals['_SEALPLANRESPONSE']._serialized_end=653
-  _globals['_GETPLANREQUEST']._serialized_start=655
-  _globals['_GETPLANREQUEST']._serialized_end=688
-  _globals['_GETPLANRESPONSE']._serialized_start=690
-  _globals['_GETPLANRESPONSE']._serialized_end=726
-  _globals['_MIXSERVICE']._serialized_start=729
-  _globals['_MIXSERVICE']._serialized_end=1044
+  _globals['_PREVIEWMIXREQUEST']._serialized_end=223
+  _globals['_SOURCEPREVIEW']._serialized_start=226
+  _globals['_SOURCEPREVIEW']._serialized_end=594
+  _globals['_LIMITPREVIEW']._serialized_start=597
+  _globals['_LIMITPREVIEW']._serialized_end=766
+  _globals['_RANKPREVIEW']._serialized_start=768
+  _globals['_RANKPREVIEW']._serialized_end=860
+  _globals['_STAGEPREVIEW']._serialized_start=862
+  _globals['_STAGEPREVIEW']._serialized_end=912
+  _globals['_PREVIEWMIXRESPONSE']._serialized_start=915
+  _globals['_PREVIEWMIXRESPONSE']._serialized_end=1168
+  _globals['_SEALPLANREQUEST']._serialized_start=1170
+  _globals['_SEALPLANREQUEST']._serialized_end=1220
+  _globals['_SEALPLANRESPONSE']._serialized_start=1222
+  _globals['_SEALPLANRESPONSE']._serialized_end=1276
+  _globals['_GETPLANREQUEST']._serialized_start=1278
+  _globals['_GETPLANREQUEST']._serialized_end=1311
+  _globals['_GETPLANRESPONSE']._serialized_start=1313
+  _globals['_GETPLANRESPONSE']._serialized_end=1349
+  _globals['_GETMEASURESREQUEST']._serialized_start=1351
+  _globals['_GETMEASURESREQUEST']._serialized_end=1404
+  _globals['_GETMEASURESRESPONSE']._serialized_start=1406
+  _globals['_GETMEASURESRESPONSE']._serialized_end=1444
+  _globals['_MIXSERVICE']._serialized_start=1447
+  _globals['_MIXSERVICE']._serialized_end=1848
 # @@protoc_insertion_point(module_scope)

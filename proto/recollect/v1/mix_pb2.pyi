@@ -70,16 +70,26 @@ class PreviewMixRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MIX_YAML_FIELD_NUMBER: _builtins.int
+    WORLD_SIZES_FIELD_NUMBER: _builtins.int
+    POLICY_YAML_FIELD_NUMBER: _builtins.int
     mix_yaml: _builtins.str
     """The mix as YAML."""
+    policy_yaml: _builtins.str
+    """A ratio policy as YAML, to be tried in place of the one that the service has."""
+    @_builtins.property
+    def world_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of ranks for which the dealing is to be examined."""
+
     def __init__(
         self,
         *,
         mix_yaml: _builtins.str = ...,
+        world_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        policy_yaml: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mix_yaml", b"mix_yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mix_yaml", b"mix_yaml", "policy_yaml", b"policy_yaml", "world_sizes", b"world_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,6 +112,11 @@ class SourcePreview(_message.Message):
     NUM_TOKENS_FIELD_NUMBER: _builtins.int
     NUM_SUPERVISED_TOKENS_FIELD_NUMBER: _builtins.int
     NUM_TRUNCATED_FIELD_NUMBER: _builtins.int
+    ROWS_PER_PASS_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
+    TOKEN_SHARE_FIELD_NUMBER: _builtins.int
+    SUPERVISED_TOKEN_SHARE_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Name of the source."""
     role: _store_pb2.Role.ValueType
@@ -113,7 +128,7 @@ class SourcePreview(_message.Message):
     num_rows: _builtins.int
     """Rows it will serve."""
     epochs: _builtins.float
-    """Passes over the source, as rows divided by examples."""
+    """Passes over the source, as rows divided by the rows of a pass."""
     max_repeats: _builtins.int
     """Most often that one example is served."""
     exhaustion_step: _builtins.int
@@ -123,7 +138,17 @@ class SourcePreview(_message.Message):
     num_supervised_tokens: _builtins.int
     """Supervised tokens it will serve."""
     num_truncated: _builtins.int
-    """Examples cut off at the length of a row."""
+    """Examples that are longer than a row and are cut off; none where rows are packed."""
+    rows_per_pass: _builtins.int
+    """Rows of one pass: examples, or packs of them."""
+    padding: _builtins.float
+    """Share of the slots of its rows that hold no token, if rows are packed."""
+    token_share: _builtins.float
+    """Its share of all tokens that are served."""
+    supervised_token_share: _builtins.float
+    """Its share of all supervised tokens that are served."""
+    estimated: _builtins.bool
+    """Whether tokens are worked out from the mean of a pass, since there are too many rows to look at."""
     def __init__(
         self,
         *,
@@ -138,14 +163,131 @@ class SourcePreview(_message.Message):
         num_tokens: _builtins.int = ...,
         num_supervised_tokens: _builtins.int = ...,
         num_truncated: _builtins.int = ...,
+        rows_per_pass: _builtins.int = ...,
+        padding: _builtins.float = ...,
+        token_share: _builtins.float = ...,
+        supervised_token_share: _builtins.float = ...,
+        estimated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "exhaustion_step", b"exhaustion_step", "max_repeats", b"max_repeats", "num_examples", b"num_examples", "num_rows", b"num_rows", "num_supervised_tokens", b"num_supervised_tokens", "num_tokens", b"num_tokens", "num_truncated", b"num_truncated", "role", b"role", "share", b"share", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "estimated", b"estimated", "exhaustion_step", b"exhaustion_step", "max_repeats", b"max_repeats", "num_examples", b"num_examples", "num_rows", b"num_rows", "num_supervised_tokens", b"num_supervised_tokens", "num_tokens", b"num_tokens", "num_truncated", b"num_truncated", "padding", b"padding", "role", b"role", "rows_per_pass", b"rows_per_pass", "share", b"share", "source", b"source", "supervised_token_share", b"supervised_token_share", "token_share", b"token_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SourcePreview: _TypeAlias = SourcePreview  # noqa: Y015
+
+@_typing.final
+class LimitPreview(_message.Message):
+    """How a share keeps a floor and a ceiling of the ratio policy, over all stages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LEAST_SHARE_FIELD_NUMBER: _builtins.int
+    GREATEST_SHARE_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
+    FLOOR_WINDOW_FIELD_NUMBER: _builtins.int
+    CEILING_WINDOW_FIELD_NUMBER: _builtins.int
+    EXAMINED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where the policy sets the limit, such as roles.refusal."""
+    least_share: _builtins.str
+    """Least share that any stage gives it, as an exact fraction."""
+    greatest_share: _builtins.str
+    """Greatest share that any stage gives it."""
+    floor: _builtins.int
+    """Basis points."""
+    ceiling: _builtins.int
+    """Basis points."""
+    floor_window: _builtins.int
+    """Fewest consecutive batches in which the floor holds wherever they begin; 0 if there are none."""
+    ceiling_window: _builtins.int
+    """Fewest consecutive batches in which the ceiling holds wherever they begin; 0 if there are none."""
+    examined: _builtins.bool
+    """Whether the windows were found by counting the schedule, rather than by its bound."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        least_share: _builtins.str = ...,
+        greatest_share: _builtins.str = ...,
+        floor: _builtins.int = ...,
+        ceiling: _builtins.int = ...,
+        floor_window: _builtins.int = ...,
+        ceiling_window: _builtins.int = ...,
+        examined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "ceiling_window", b"ceiling_window", "examined", b"examined", "floor", b"floor", "floor_window", b"floor_window", "greatest_share", b"greatest_share", "least_share", b"least_share", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitPreview: _TypeAlias = LimitPreview  # noqa: Y015
+
+@_typing.final
+class RankPreview(_message.Message):
+    """How evenly the rows are dealt to a number of ranks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORLD_SIZE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    WORST_DEVIATION_FIELD_NUMBER: _builtins.int
+    NUM_STEPS_FIELD_NUMBER: _builtins.int
+    world_size: _builtins.int
+    """Number of ranks."""
+    bound: _builtins.str
+    """Rows by which a rank is always less away from its share of any source, as an exact fraction."""
+    worst_deviation: _builtins.float
+    """The most it is away at the end of any step that was examined."""
+    num_steps: _builtins.int
+    """Steps that were examined, from the first."""
+    def __init__(
+        self,
+        *,
+        world_size: _builtins.int = ...,
+        bound: _builtins.str = ...,
+        worst_deviation: _builtins.float = ...,
+        num_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "num_steps", b"num_steps", "world_size", b"world_size", "worst_deviation", b"worst_deviation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankPreview: _TypeAlias = RankPreview  # noqa: Y015
+
+@_typing.final
+class StagePreview(_message.Message):
+    """Shares that hold from a step on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_STEP_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    first_step: _builtins.int
+    """The first step."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Shares as exact fractions, in the order of the mix."""
+
+    def __init__(
+        self,
+        *,
+        first_step: _builtins.int = ...,
+        shares: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_step", b"first_step", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StagePreview: _TypeAlias = StagePreview  # noqa: Y015
 
 @_typing.final
 class PreviewMixResponse(_message.Message):
@@ -156,13 +298,31 @@ class PreviewMixResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     NUM_STEPS_FIELD_NUMBER: _builtins.int
     NUM_ROWS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
     num_steps: _builtins.int
     """Steps of the plan."""
     num_rows: _builtins.int
     """Rows of the plan."""
+    peak_bytes: _builtins.int
+    """Most memory, in bytes, that working out any batch of the plan takes beside the token caches."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourcePreview]:
         """One entry per source, in the order of the mix."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitPreview]:
+        """What the ratio policy asks for, if the service has one."""
+
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankPreview]:
+        """The dealing, for each number of ranks that was asked for."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StagePreview]:
+        """Shares by step."""
 
     def __init__(
         self,
@@ -170,10 +330,14 @@ class PreviewMixResponse(_message.Message):
         sources: _abc.Iterable[Global___SourcePreview] | None = ...,
         num_steps: _builtins.int = ...,
         num_rows: _builtins.int = ...,
+        limits: _abc.Iterable[Global___LimitPreview] | None = ...,
+        ranks: _abc.Iterable[Global___RankPreview] | None = ...,
+        stages: _abc.Iterable[Global___StagePreview] | None = ...,
+        peak_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_rows", b"num_rows", "num_steps", b"num_steps", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "num_rows", b"num_rows", "num_steps", b"num_steps", "peak_bytes", b"peak_bytes", "ranks", b"ranks", "sources", b"sources", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,3 +438,53 @@ class GetPlanResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPlanResponse: _TypeAlias = GetPlanResponse  # noqa: Y015
+
+@_typing.final
+class GetMeasuresRequest(_message.Message):
+    """Asks for the lengths of a source's examples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """Id of a sealed plan."""
+    source: _builtins.str
+    """Name of one of its sources."""
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMeasuresRequest: _TypeAlias = GetMeasuresRequest  # noqa: Y015
+
+@_typing.final
+class GetMeasuresResponse(_message.Message):
+    """The lengths of the next examples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Arrow IPC stream with one record batch: length int64, run_starts list<int64> and
+    run_stops list<int64> (the runs of supervised tokens of each example).
+    """
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMeasuresResponse: _TypeAlias = GetMeasuresResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class MixServiceStub:
                 request_serializer=recollect_dot_v1_dot_mix__pb2.GetPlanRequest.SerializeToString,
                 response_deserializer=recollect_dot_v1_dot_mix__pb2.GetPlanResponse.FromString,
                 _registered_method=True)
+        self.GetMeasures = channel.unary_stream(
+                '/recollect.v1.MixService/GetMeasures',
+                request_serializer=recollect_dot_v1_dot_mix__pb2.GetMeasuresRequest.SerializeToString,
+                response_deserializer=recollect_dot_v1_dot_mix__pb2.GetMeasuresResponse.FromString,
+                _registered_method=True)
 
 
 class MixServiceServicer:
@@ -89,6 +94,13 @@ class MixServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMeasures(self, request, context):
+        """Streams the lengths that the batches of a plan depend on, source by source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MixServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_MixServiceServicer_to_server(servicer, server):
                     servicer.GetPlan,
                     request_deserializer=recollect_dot_v1_dot_mix__pb2.GetPlanRequest.FromString,
                     response_serializer=recollect_dot_v1_dot_mix__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'GetMeasures': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetMeasures,
+                    request_deserializer=recollect_dot_v1_dot_mix__pb2.GetMeasuresRequest.FromString,
+                    response_serializer=recollect_dot_v1_dot_mix__pb2.GetMeasuresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class MixService:
             '/recollect.v1.MixService/GetPlan',
             recollect_dot_v1_dot_mix__pb2.GetPlanRequest.SerializeToString,
             recollect_dot_v1_dot_mix__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMeasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/recollect.v1.MixService/GetMeasures',
+            recollect_dot_v1_dot_mix__pb2.GetMeasuresRequest.SerializeToString,
+            recollect_dot_v1_dot_mix__pb2.GetMeasuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class MixServiceStub:
     """Seals mix, snapshot and tokenizer under one plan id, and records it in the ledger."""
     GetPlan: _grpc.UnaryUnaryMultiCallable[_mix_pb2.GetPlanRequest, _mix_pb2.GetPlanResponse]
     """Returns a sealed plan."""
+    GetMeasures: _grpc.UnaryStreamMultiCallable[_mix_pb2.GetMeasuresRequest, _mix_pb2.GetMeasuresResponse]
+    """Streams the lengths that the batches of a plan depend on, source by source."""
 
 @_typing.type_check_only
 class MixServiceAsyncStub(MixServiceStub):
@@ -55,6 +57,8 @@ class MixServiceAsyncStub(MixServiceStub):
     """Seals mix, snapshot and tokenizer under one plan id, and records it in the ledger."""
     GetPlan: _aio.UnaryUnaryMultiCallable[_mix_pb2.GetPlanRequest, _mix_pb2.GetPlanResponse]  # type: ignore[assignment]
     """Returns a sealed plan."""
+    GetMeasures: _aio.UnaryStreamMultiCallable[_mix_pb2.GetMeasuresRequest, _mix_pb2.GetMeasuresResponse]  # type: ignore[assignment]
+    """Streams the lengths that the batches of a plan depend on, source by source."""
 
 class MixServiceServicer(metaclass=_abc_1.ABCMeta):
     """Mixes are validated, previewed and sealed to plans."""
@@ -90,5 +94,13 @@ class MixServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mix_pb2.GetPlanResponse, _abc.Awaitable[_mix_pb2.GetPlanResponse]]:
         """Returns a sealed plan."""
+
+    @_abc_1.abstractmethod
+    def GetMeasures(
+        self,
+        request: _mix_pb2.GetMeasuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_mix_pb2.GetMeasuresResponse], _abc.AsyncIterator[_mix_pb2.GetMeasuresResponse]]:
+        """Streams the lengths that the batches of a plan depend on, source by source."""
 
 def add_MixServiceServicer_to_server(servicer: MixServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

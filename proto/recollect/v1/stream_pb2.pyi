@@ -68,19 +68,27 @@ class SourceCount(_message.Message):
 
     SOURCE_FIELD_NUMBER: _builtins.int
     NUM_ROWS_FIELD_NUMBER: _builtins.int
+    NUM_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_SUPERVISED_TOKENS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Name of the source."""
     num_rows: _builtins.int
     """Rows."""
+    num_tokens: _builtins.int
+    """Tokens in them."""
+    num_supervised_tokens: _builtins.int
+    """Tokens of those that carry a loss."""
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
         num_rows: _builtins.int = ...,
+        num_tokens: _builtins.int = ...,
+        num_supervised_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_rows", b"num_rows", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_rows", b"num_rows", "num_supervised_tokens", b"num_supervised_tokens", "num_tokens", b"num_tokens", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,6 +111,9 @@ class FetchResponse(_message.Message):
     payload: _builtins.bytes
     """Arrow IPC stream with one record batch: position int64, source int16, example int64,
     input_ids list<int32>, loss_mask list<bool>, and teacher_logprobs list<float32> if asked for.
+    Where rows are packs, also what they hold, piece after piece: piece_examples list<int64>,
+    piece_starts list<int32> and piece_stops list<int32> (tokens of the example), and example is
+    the number of the pack.
     """
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceCount]:

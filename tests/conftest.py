@@ -1,3 +1,5 @@
+"""The replica: a small data folder made of real parts, and a server over it, for several rooms."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -16,7 +18,8 @@ def load_replica_module() -> Any:
     """The module `replica`, which is no test and therefore not on the path."""
     name = "recollect_test_replica"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("replica.py"))
+        path = Path(__file__).parent / "stream" / "replica.py"
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
