@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..mixer.errors import Reason, RecollectError
+from ..mixer.mix import Unit
 
 if TYPE_CHECKING:
     from ..mixer.plan import Plan
@@ -23,13 +24,30 @@ console = Console()
 notes = Console(stderr=True)
 
 
+class Account:
+    """What is told of a step: loss, speed and the realised ratio of each source so far."""
+
+    def __init__(self) -> None:
+        self.unit = Unit.EXAMPLES
+        self._amounts: dict[str, int] = {}
+
+    def add(self, record: StepRecord) -> str:
+        """Takes a step in; what to say of it."""
+        for source, tally in record.tallies.items():
+            self._amounts[source] = self._amounts.get(source, 0) + tally.amount(self.unit)
+        whole = sum(self._amounts.values()) or 1
+        ratio = " ".join(f"{source} {n / whole:.1%}" for source, n in self._amounts.items())
+        speed = record.num_tokens / record.seconds
+        return f"loss {record.loss:.3f}  {speed:,.0f} tokens/s  {ratio}"
+
+
 class Bar:
-    """A progress bar: steps, loss, speed and the realised ratio of each source."""
+    """A progress bar, for who watches."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("start", total=None)
-        self._rows: dict[str, int] = {}
+        self._account = Account()
 
     def stage(self, name: str) -> None:
         """Shows what is being done."""
@@ -37,17 +55,37 @@ class Bar:
 
     def begin(self, plan: Plan, first_step: int) -> None:
         """Sets the length of the bar."""
+        self._account.unit = plan.mix.unit
         self._progress.update(self._task, total=plan.num_steps, completed=first_step)
 
     def step(self, record: StepRecord) -> None:
         """Shows a step."""
-        for source, num_rows in record.counts.items():
-            self._rows[source] = self._rows.get(source, 0) + num_rows
-        whole = sum(self._rows.values()) or 1
-        ratio = " ".join(f"{source} {n / whole:.1%}" for source, n in self._rows.items())
-        speed = record.num_tokens / record.seconds
-        text = f"loss {record.loss:.3f}  {speed:,.0f} tokens/s  {ratio}"
+        text = self._account.add(record)
         self._progress.update(self._task, completed=record.step + 1, description=text)
+
+
+class Lines:
+    """Plain lines, for a log: one for each stage, and one for each tenth of the steps."""
+
+    def __init__(self) -> None:
+        self._num_steps = 0
+        self._account = Account()
+
+    def stage(self, name: str) -> None:
+        """Says what is being done."""
+        _note(name)
+
+    def begin(self, plan: Plan, first_step: int) -> None:
+        """Remembers how many steps there are."""
+        self._account.unit = plan.mix.unit
+        self._num_steps = plan.num_steps
+
+    def step(self, record: StepRecord) -> None:
+        """Tells of the step that completes a tenth."""
+        text = self._account.add(record)
+        done = record.step + 1
+        if 10 * done // self._num_steps > 10 * record.step // self._num_steps:
+            _note(f"step {done:,} of {self._num_steps:,}: {text}")
 
 
 def train(
@@ -98,6 +136,7 @@ def train(
     `--evaluate` and `--refusals` the model is measured before and after on held-out plans. Several
     ranks meet at MASTER_ADDR and MASTER_PORT, as torchrun sets them.
     """
+    from .checkpoint import newest
     from .evals.guardrails import Guardrails
     from .session import Job, Session
     from .settings import Settings
@@ -134,8 +173,14 @@ def train(
         world_size=world_size,
         resume=resume,
     )
-    with _progress(quiet or as_json) as progress:
-        report = Session(job=job, watcher=Bar(progress)).train()
+    if resume and rank == 0 and newest(job.checkpoints) is None:
+        _note(f"no checkpoint in {job.checkpoints}: starting at step 0")
+    _hide_bars_of_transformers()
+    hidden = quiet or as_json
+    with _progress(hidden or not notes.is_terminal) as progress:
+        in_lines = not hidden and not notes.is_terminal and rank == 0
+        watcher = Lines() if in_lines else Bar(progress)
+        report = Session(job=job, watcher=watcher).train()
     if as_json:
         console.print_json(json.dumps({k: v for k, v in report.items() if k != "steps"}))
     elif not quiet and rank == 0:
@@ -148,6 +193,10 @@ train.example = (  # type: ignore[attr-defined]
 )
 
 
+def _note(text: str) -> None:
+    notes.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _progress(hidden: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -158,6 +207,13 @@ def _progress(hidden: bool) -> Progress:
         transient=True,
         disable=hidden,
     )
+
+
+def _hide_bars_of_transformers() -> None:
+    from transformers.utils import logging
+
+    # Those for the loading of weights run into ours.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _named(option: str, pairs: Sequence[str]) -> dict[str, str]:
@@ -200,8 +256,27 @@ def _show(report: dict[str, Any], *, model: Path, world_size: int) -> None:
     losses = [step["loss"] for step in report["steps"]]
     if losses:
         console.print(f"training loss {losses[0]:.3f} → {losses[-1]:.3f}", highlight=False)
-    whole = sum(report["realised"].values()) or 1
-    for source, num_rows in report["realised"].items():
-        share = f"{num_rows / whole:.2%} (share {report['shares'][source]})"
-        console.print(f"{source}: {num_rows:,} rows{of_rank}, {share}", highlight=False)
+    _show_shares(report, of_rank=of_rank)
     console.print(f"the tuned model is in {model}", highlight=False)
+
+
+_REALISED = {
+    Unit.EXAMPLES: "realised",
+    Unit.TOKENS: "realised_tokens",
+    Unit.SUPERVISED_TOKENS: "realised_supervised_tokens",
+}
+_NOUNS = {
+    Unit.EXAMPLES: "rows",
+    Unit.TOKENS: "tokens",
+    Unit.SUPERVISED_TOKENS: "supervised tokens",
+}
+
+
+def _show_shares(report: dict[str, Any], *, of_rank: str) -> None:
+    """Prints what each source had, in the unit of the plan."""
+    unit = Unit(report["unit"])
+    realised = report[_REALISED[unit]]
+    whole = sum(realised.values()) or 1
+    for source, amount in realised.items():
+        share = f"{amount / whole:.2%} (share {report['shares'][source]})"
+        console.print(f"{source}: {amount:,} {_NOUNS[unit]}{of_rank}, {share}", highlight=False)

@@ -16,12 +16,15 @@ from threading import Event
 from typing import TypeVar
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from ..mixer.errors import DOMAIN, Reason, RecollectError
+from ..mixer.measures import Measures
 from ..mixer.plan import Plan
+from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
+from ..v1.failure import AWAY, code_of, error_info
+from .measuring import read_measures
+from .tally import SourceTally
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # The server's largest frame is 16 MiB, and a little around it.
@@ -47,8 +50,12 @@ STEPS_PER_STREAM = 256
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a call ends with when its server goes: CANCELLED where it had the time to hang up."""
+_ADVICE = {
+    Reason.SERVER_UNAVAILABLE.name: "Start it with `recollect serve` and train again: the run "
+    "resumes where it was.",
+    Reason.DEADLINE_PASSED.name: "Look at its load and its log, or allow more time, then resume "
+    "the training.",
+}
 
 Response = TypeVar("Response")
 
@@ -97,14 +104,15 @@ class Client:
             channel.close()
 
     def plan(self, plan_id: str) -> Plan:
-        """The sealed plan, checked against its id.
+        """The sealed plan, checked against its id, with the measures that it needs.
 
         Raises:
-            RecollectError: PLAN_UNKNOWN; PLAN_TAMPERED when it is not the plan of that id.
+            RecollectError: PLAN_UNKNOWN; PLAN_TAMPERED when it is not the plan of that id;
+                MEASURES_DIFFER when its measures are not those that it was sealed with.
         """
         request = mix_pb2.GetPlanRequest(plan_id=plan_id)
         stub = mix_pb2_grpc.MixServiceStub(self._open())
-        plan = Plan.from_json(self._call(stub.GetPlan, request).plan_json)
+        plan = read_plan(self._call(stub.GetPlan, request).plan_json)
         if plan.plan_id != plan_id:
             raise RecollectError(
                 Reason.PLAN_TAMPERED,
@@ -112,7 +120,25 @@ class Client:
                 where=plan_id,
                 fix="Do not train: the server is not to be trusted.",
             )
-        return plan
+        return self.ready(plan)
+
+    def ready(self, plan: Plan) -> Plan:
+        """The plan, able to say its batches: with measures from the service, if it needs them."""
+        if plan.rows is not None or not plan.needs_measures:
+            return plan
+        names = [source.name for source in plan.sources if source.measures_digest]
+        return plan.with_measures({name: self._measures(plan.plan_id, name) for name in names})
+
+    def _measures(self, plan_id: str, source: str) -> Measures:
+        stub = mix_pb2_grpc.MixServiceStub(self._open())
+        request = mix_pb2.GetMeasuresRequest(plan_id=plan_id, source=source)
+
+        def received(request: mix_pb2.GetMeasuresRequest, timeout: float) -> Measures:
+            answers = stub.GetMeasures(request, timeout=timeout)
+            return read_measures(answer.payload for answer in answers)
+
+        # A stream that broke begins anew: measures are small beside what is trained on.
+        return self._call(received, request)
 
     def fetch(
         self,
@@ -150,7 +176,7 @@ class Client:
                     yield frame
             except grpc.RpcError as error:
                 # A slow trainer outlives the deadline of its stream: no outage, if steps did come.
-                if not (_code(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
+                if not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
                     outage.wait_or_raise(error)
             else:
                 _check_progress(step, opened_at)
@@ -165,7 +191,7 @@ class Client:
         rank: int,
         world_size: int,
         digest: bytes,
-        counts: Mapping[str, int],
+        counts: Mapping[str, SourceTally],
     ) -> None:
         """Says that the optimizer has stepped on a batch; durable on return."""
         request = stream_pb2.AckRequest(
@@ -175,8 +201,13 @@ class Client:
             world_size=world_size,
             digest=digest,
             counts=[
-                stream_pb2.SourceCount(source=source, num_rows=num_rows)
-                for source, num_rows in counts.items()
+                stream_pb2.SourceCount(
+                    source=source,
+                    num_rows=tally.num_rows,
+                    num_tokens=tally.num_tokens,
+                    num_supervised_tokens=tally.num_supervised_tokens,
+                )
+                for source, tally in counts.items()
             ],
         )
         self._call(self._stream().Ack, request)
@@ -239,7 +270,7 @@ class _Outage:
 
     def wait_or_raise(self, error: grpc.RpcError) -> None:
         """Waits a little if asking again can help; raises what the error means otherwise."""
-        if _code(error) not in AWAY or self._closing.is_set():
+        if code_of(error) not in AWAY or self._closing.is_set():
             raise from_rpc_error(error, self._address) from error
         now = time.monotonic()
         self._began = now if self._began is None else self._began
@@ -253,53 +284,14 @@ class _Outage:
 
 def from_rpc_error(error: grpc.RpcError, address: str) -> RecollectError:
     """The error that the service meant, or what a broken connection means to a trainer."""
-    refusal = _refusal(error)
-    if refusal is not None:
-        return refusal
-    code = _code(error)
-    if code in AWAY:
-        return RecollectError(
-            Reason.SERVER_UNAVAILABLE,
-            "The service does not answer.",
-            where=address,
-            fix="Start it with `recollect serve` and train again: the run resumes where it was.",
-        )
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return RecollectError(
-            Reason.DEADLINE_PASSED,
-            "The service is there, but did not answer within the deadline.",
-            where=address,
-            fix="Look at its load and its log, or allow more time, then resume the training.",
-        )
-    return RecollectError(
-        Reason.INTERNAL,
-        f"The call failed with {code.name if code else 'no status'}.",
-        where=address,
-    )
+    info = error_info(error, domain=DOMAIN, where=address, advice=_ADVICE)
+    return RecollectError.from_metadata(info.reason, info.metadata)
 
 
 def _closed(address: str) -> RecollectError:
     return RecollectError(
         Reason.SERVER_UNAVAILABLE, "The client was closed.", where=address, fix="Connect again."
     )
-
-
-def _refusal(error: grpc.RpcError) -> RecollectError | None:
-    if not isinstance(error, grpc.Call):
-        return None
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:
-        return None
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
-            return RecollectError.from_metadata(info.reason, dict(info.metadata))
-    return None
-
-
-def _code(error: grpc.RpcError) -> grpc.StatusCode | None:
-    return error.code() if isinstance(error, grpc.Call) else None
 
 
 def _check_step(received: int, expected: int) -> None:

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from ..mixer.errors import Reason, RecollectError
+from ..mixer.packing import Packing
 from ..mixer.plan import Plan
+from ..mixer.sealing import read_plan
 from .client import Client, Patience, connect
 from .loader import IGNORED, PAD_ID, TrainBatch, decode
 
@@ -26,12 +28,16 @@ STEPS_KEPT = 4
 """Steps that are kept after use: batches of another size than the plan's meet a step twice."""
 
 PADDINGS = {"input_ids": PAD_ID, "labels": IGNORED, "attention_mask": 0}
+PACKED_PADDINGS = {"input_ids": PAD_ID, "labels": IGNORED}
 
 
 def plan_dataset(
     address: str, plan_id: str, *, with_sources: bool = False, patience: Patience | None = None
 ) -> datasets.Dataset:
-    """The rows of a sealed plan: `input_ids`, `labels` and `attention_mask`.
+    """The rows of a sealed plan: `input_ids`, `labels`, `position_ids` and `attention_mask`.
+
+    Rows that are packs have no `attention_mask`: without one, the attention of transformers keeps
+    the pieces of a row apart by their positions.
 
     Rows that are asked for together are padded to one length, so any collator can stack them.
     `with_sources` adds `source`, the place of its source in the plan; a model of transformers
@@ -70,7 +76,7 @@ class PlanRows:
     @classmethod
     def of_json(cls, client: Client, plan_json: str, with_sources: bool) -> PlanRows:
         """The rows of a plan given as JSON."""
-        return cls(client, Plan.from_json(plan_json), with_sources=with_sources)
+        return cls(client, client.ready(read_plan(plan_json)), with_sources=with_sources)
 
     def __call__(self, examples: Mapping[str, Sequence[int]]) -> dict[str, list[torch.Tensor]]:
         """The columns of the positions in `examples["position"]`, padded to one length."""
@@ -79,10 +85,14 @@ class PlanRows:
         length = max(
             (int(batches[step].attention_mask[row].sum()) for step, row in places), default=0
         )
+        packed = self.plan.mix.packing is not Packing.NONE
         columns = {
             name: [_fit(getattr(batches[step], name)[row], length, padding) for step, row in places]
-            for name, padding in PADDINGS.items()
+            for name, padding in (PACKED_PADDINGS if packed else PADDINGS).items()
         }
+        columns["position_ids"] = [
+            _fit_positions(batches[step].position_ids[row], length) for step, row in places
+        ]
         if self.with_sources:
             columns["source"] = [batches[step].sources[row] for step, row in places]
         return columns
@@ -106,6 +116,12 @@ class PlanRows:
         while len(self._steps) > STEPS_KEPT:
             self._steps.popitem(last=False)
         return batches
+
+
+def _fit_positions(row: torch.Tensor, length: int) -> torch.Tensor:
+    """Positions cut to a length or padded to it: padding is a text of its own."""
+    padding = torch.arange(max(0, length - len(row)), dtype=row.dtype)
+    return torch.cat([row[:length], padding])
 
 
 def _fit(row: torch.Tensor, length: int, padding: int) -> torch.Tensor:

@@ -2,27 +2,28 @@
 
 It counts the rows of every batch itself, from the tensors that the optimizer is about to step on,
 and holds them against the plan's shares with the same pure check that the compiler and the auditor
-use.
+use. Where the shares are of tokens, it counts those as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from ..mixer.dealing import SEGMENT_ROWS, Dealing
 from ..mixer.errors import Reason, RecollectError
-from ..mixer.plan import Plan, dealing_of
-from ..mixer.ratio import RANK_BOUND, RatioCount, schedule_bound
-from .loader import TrainBatch
+from ..mixer.holding import Holding, holding
+from ..mixer.lengthwise import LengthwiseSchedule
+from ..mixer.mix import Unit
+from ..mixer.plan import Batch, Plan
+from ..mixer.ratio import RatioCount, check_counts, deviation
+from .frame import IGNORED, TrainBatch
 
 Integers = npt.NDArray[np.int64]
-
-STEPS_AT_ONCE = 4096
-"""Steps that are counted together when a run resumes."""
 
 
 class RatioGuard:
@@ -38,13 +39,14 @@ class RatioGuard:
         self.max_deviation = 0.0
         """Largest distance, in rows, of a source from its share at any row that was observed."""
         self._next_step = first_step
-        counts = served_before(plan, first_step, rank, world_size)
         self._count = RatioCount.start(
             [source.name for source in plan.sources],
-            plan.mix.shares,
-            counts=counts,
-            bound=_bound(plan, world_size),
+            plan.mix.timeline,
+            counts=served_before(plan, first_step, rank, world_size),
         )
+        self._weights: Integers = np.zeros(len(plan.sources), dtype=np.int64)
+        if isinstance(plan.schedule, LengthwiseSchedule) and world_size == 1:
+            self._weights = plan.schedule.weight(self._num_positions(first_step))
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -52,17 +54,29 @@ class RatioGuard:
         return dict(zip(self._count.names, self._count.counts, strict=True))
 
     def realised(self) -> Mapping[str, Fraction]:
-        """Fraction of the rows so far that each source has; 0 before the first row."""
-        num_rows = max(1, self._count.num_rows)
-        return {name: Fraction(count, num_rows) for name, count in self.counts.items()}
+        """Fraction of all so far that each source has, in the unit of the plan; 0 of nothing.
+
+        Of tokens, one of several ranks knows only what it has observed.
+        """
+        if self.plan.mix.unit is Unit.EXAMPLES:
+            amounts = list(self._count.counts)
+        else:
+            amounts = self._weights.tolist()
+        whole = max(1, sum(amounts))
+        return {
+            name: Fraction(amount, whole)
+            for name, amount in zip(self._count.names, amounts, strict=True)
+        }
 
     def observe(self, batch: TrainBatch) -> None:
         """Counts a batch; call it before the optimizer sees the batch.
 
         Raises:
             RecollectError: RATIO_VIOLATED when a step is left out or repeated, when the rows are
-                not as many of each source as the plan has for this step and rank, or when a source
-                is further from its share than it can be at any row.
+                not as many of each source as the plan has for this step and rank, or, where it
+                depends on lengths, their tokens or supervised tokens; or when a source
+                is further from its share than it can be: at any row where one rank has them all,
+                at the end of the step where several share them.
         """
         where = f"step {batch.step}, rank {self.rank}"
         if batch.step != self._next_step:
@@ -70,66 +84,103 @@ class RatioGuard:
         sources = batch.sources.cpu().numpy()
         if len(sources) != batch.input_ids.shape[0]:
             raise _violated("The rows have not one source each.", where)
-        after = self._count.extended(sources, where=where)
+        after = self._checked(sources, where)
         planned = self.plan.shard(batch.step, self.rank, self.world_size)
         if not np.array_equal(
             np.bincount(sources, minlength=len(self.plan.sources)),
             planned.counts(len(self.plan.sources)),
         ):
             raise _violated("The rows per source are not those of the plan.", where)
-        self.max_deviation = max(self.max_deviation, self._deviation(sources))
+        if self.plan.needs_measures:
+            self._weigh(batch, planned, where)
         self._count = after
         self._next_step += 1
+        if self.plan.mix.unit is Unit.EXAMPLES:
+            self.max_deviation = max(self.max_deviation, self._deviation(sources))
+
+    def _weigh(self, batch: TrainBatch, planned: Batch, where: str) -> None:
+        """Counts the tokens of a batch that depends on lengths, and holds them to the plan's."""
+        held = holding(self.plan, planned)
+        assert held.num_tokens is not None and held.num_supervised_tokens is not None
+        sources = batch.sources
+        for name, of_rows, expected in (
+            ("tokens", batch.attention_mask.sum(1), held.num_tokens),
+            (
+                "supervised tokens",
+                (batch.labels != IGNORED).sum(1),
+                held.num_supervised_tokens - self._unpredicted(planned, held),
+            ),
+        ):
+            counted = torch.zeros(len(self.plan.sources), dtype=torch.int64)
+            counted.index_add_(0, sources.cpu(), of_rows.cpu())
+            if counted.tolist() != expected.tolist():
+                raise _violated(f"The {name} per source are not those of the plan.", where)
+        supervised = self.plan.mix.unit is Unit.SUPERVISED_TOKENS
+        self._weights = self._weights + (
+            held.num_supervised_tokens if supervised else held.num_tokens
+        )
+
+    def _unpredicted(self, planned: Batch, held: Holding) -> Integers:
+        """Of each source, the supervised tokens that begin a piece: no label is kept of them."""
+        num_tokens = np.zeros(len(self.plan.sources), dtype=np.int64)
+        if not held.packed or held.pieces is None:
+            return num_tokens
+        of_pieces = planned.sources[held.pieces.rows]
+        for index in np.unique(of_pieces).tolist():
+            measures = self.plan.source_rows[index].measures
+            assert measures is not None
+            examples, starts, stops = (
+                column[of_pieces == index]
+                for column in (held.pieces.examples, held.pieces.starts, held.pieces.stops)
+            )
+            firsts = np.minimum(starts + 1, stops)
+            num_tokens[index] = measures.supervised(examples, starts, firsts).sum()
+        return num_tokens
+
+    def _checked(self, sources: Integers, where: str) -> RatioCount:
+        """The count after a batch, with its ratio checked as closely as the plan promises it."""
+        by_rows = self.plan.mix.unit is Unit.EXAMPLES
+        if by_rows and self.world_size == 1:
+            return self._count.extended(sources, where=where)
+        known = sources.size == 0 or 0 <= sources.min() <= sources.max() < len(self.plan.sources)
+        if not known:
+            raise _violated("A row is of no source of the plan.", where)
+        added = np.bincount(sources, minlength=len(self.plan.sources)).tolist()
+        counts = tuple(was + more for was, more in zip(self._count.counts, added, strict=True))
+        if by_rows:
+            check_counts(
+                self.plan.mix.timeline,
+                counts,
+                self._num_positions(self._next_step + 1),
+                names=self._count.names,
+                bound=self.plan.dealing(self.world_size).bound,
+                world_size=self.world_size,
+                where=where,
+            )
+        return replace(self._count, counts=counts)
+
+    def _num_positions(self, num_steps: int) -> int:
+        """Rows of the first steps, of all ranks."""
+        return min(num_steps * self.plan.mix.batch_size, self.plan.num_positions)
 
     def _deviation(self, sources: Integers) -> float:
-        """Largest deviation at the end of each row; for display, the check itself is exact."""
-        hits = sources[:, None] == np.arange(len(self.plan.sources))
-        counts = np.cumsum(hits, axis=0) + np.array(self._count.counts)
-        num_rows = np.arange(1, len(sources) + 1) + self._count.num_rows
-        shares = np.array([float(share) for share in self.plan.mix.shares])
-        return float(np.abs(counts - num_rows[:, None] * shares).max(initial=0.0))
+        """Largest deviation at the rows of the last batch, or at its end where ranks share it."""
+        timeline = self.plan.mix.timeline
+        ends = [self._count.counts]
+        num_rows = self._num_positions(self._next_step)
+        if self.world_size == 1:
+            hits = sources[:, None] == np.arange(len(self.plan.sources))
+            ends = (np.array(ends[0]) - np.cumsum(hits[::-1], axis=0) + hits[::-1]).tolist()
+        return max(
+            float(abs(rows))
+            for back, counts in enumerate(ends)
+            for rows in deviation(timeline, counts, num_rows - back, world_size=self.world_size)
+        )
 
 
 def served_before(plan: Plan, step: int, rank: int, world_size: int) -> Integers:
-    """Rows of each source that a rank has in the steps before `step`.
-
-    Where the dealing is too long to be whole, only the rows since the start of its segment can be
-    found in bounded time; the bound of the guard allows for that.
-    """
-    batch_size = plan.mix.batch_size
-    if world_size == 1:
-        return plan.schedule.served(min(step * batch_size, plan.num_positions))
-    dealing = dealing_of(plan.mix.shares, batch_size, world_size)
-    counts = np.zeros(len(plan.sources), dtype=np.int64)
-    if dealing.whole:
-        # In a whole period every rank has its exact share.
-        periods = step // dealing.period
-        rows = Fraction(periods * dealing.period * batch_size, world_size)
-        counts += np.array([int(share * rows) for share in plan.mix.shares], dtype=np.int64)
-        first = periods * dealing.period
-    else:
-        first = step - step % max(SEGMENT_ROWS // batch_size, 1)
-    for start in range(first, step, STEPS_AT_ONCE):
-        counts += _counted(plan, dealing, range(start, min(step, start + STEPS_AT_ONCE)), rank)
-    return counts
-
-
-def _counted(plan: Plan, dealing: Dealing, steps: range, rank: int) -> Integers:
-    positions = np.arange(steps.start * plan.mix.batch_size, steps.stop * plan.mix.batch_size)
-    sources, _ = plan.schedule.at(positions)
-    mine = np.concatenate([dealing.ranks(step) for step in steps]) == rank
-    return np.bincount(sources[mine], minlength=len(plan.sources)).astype(np.int64)
-
-
-def _bound(plan: Plan, world_size: int) -> Fraction:
-    """Rows by which a source may deviate at any row of a rank."""
-    if world_size == 1:
-        return schedule_bound(len(plan.sources))
-    if dealing_of(plan.mix.shares, plan.mix.batch_size, world_size).whole:
-        return RANK_BOUND
-    # A rank may gain or lose a row of each source with every segment (see `mixer.dealing`), and a
-    # segment has more than half of SEGMENT_ROWS rows. Each batch is still compared with the plan.
-    return RANK_BOUND + 1 + Fraction(2 * plan.num_positions, SEGMENT_ROWS)
+    """Rows of each source that a rank has in the steps before `step`."""
+    return plan.dealing(world_size).served(step, rank)
 
 
 def _violated(message: str, where: str) -> RecollectError:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 
 from ..mixer.errors import Reason, RecollectError
-from .loss import IGNORED, SourceLoss, by_source, row_losses
+from .loss import IGNORED, Rows, SourceLoss, by_source, row_losses
 from .ranks import Ranks
 from .settings import Settings
+from .tally import SourceTally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class RowBatch(Protocol):
+class RowBatch(Rows, Protocol):
     """What the loop needs of a batch."""
 
     @property
@@ -31,24 +32,12 @@ class RowBatch(Protocol):
         """Number of the step."""
 
     @property
-    def input_ids(self) -> torch.Tensor:
-        """Tokens [rows, tokens], padded on the right."""
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """Tokens again, -100 where they are not supervised."""
-
-    @property
-    def attention_mask(self) -> torch.Tensor:
-        """1 for tokens, 0 for padding."""
-
-    @property
     def sources(self) -> torch.Tensor:
         """Place in the plan of the source of each row."""
 
     @property
-    def counts(self) -> Mapping[str, int]:
-        """Rows of each source."""
+    def tallies(self) -> Mapping[str, SourceTally]:
+        """What there is of each source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +49,18 @@ class StepRecord:
     """Mean over the supervised tokens of the global batch."""
     losses: Mapping[str, float]
     """The same by source, over this rank's rows."""
-    counts: Mapping[str, int]
-    """Rows of each source in this rank's shard."""
+    tallies: Mapping[str, SourceTally]
+    """What there is of each source in this rank's shard."""
     num_tokens: int
     """Tokens of this rank's shard, padding left out."""
     learning_rate: float
     gradient_norm: float
     seconds: float
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Rows of each source in this rank's shard."""
+        return {source: tally.num_rows for source, tally in self.tallies.items()}
 
 
 class FineTuning:
@@ -112,7 +106,7 @@ class FineTuning:
             step=batch.step,
             loss=loss,
             losses={name: source.mean for name, source in gathered.items() if source.num_tokens},
-            counts=dict(batch.counts),
+            tallies=dict(batch.tallies),
             num_tokens=int(batch.attention_mask.sum()),
             learning_rate=rate,
             gradient_norm=float(norm),
@@ -126,9 +120,7 @@ class FineTuning:
         losses, counts = [], []
         for start in range(0, len(batch.sources), rows):
             part = slice(start, start + rows)
-            loss, count = row_losses(
-                self.model, batch.input_ids[part], batch.labels[part], batch.attention_mask[part]
-            )
+            loss, count = row_losses(self.model, batch, part)
             (loss.sum() / total).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             counts.append(count)

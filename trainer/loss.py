@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,23 +16,59 @@ IGNORED = -100
 """Label of a token that is not supervised."""
 
 
+class Rows(Protocol):
+    """What the loss needs of a batch."""
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """Tokens [rows, tokens], padded on the right."""
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """Tokens again, -100 where they are not supervised."""
+
+    @property
+    def attention_mask(self) -> torch.Tensor:
+        """1 for tokens, 0 for padding."""
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """Positions, from 0 in every piece of a row and in its padding."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether a row may hold several pieces, between which attention must not pass."""
+
+
 def row_losses(
-    model: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
+    model: PreTrainedModel, batch: Rows, part: slice = slice(None)
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed loss of each row, and how many of its tokens are supervised.
 
     Args:
         model: a causal language model.
-        input_ids: [rows, tokens], padded on the right.
-        labels: [rows, tokens], the same ids, `IGNORED` where a token is not supervised.
-        mask: [rows, tokens], 0 in the padding.
+        batch: the rows.
+        part: which of them.
     """
-    logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
-    targets = labels[:, 1:]
+    logits = logits_of(model, batch, part)
+    targets = batch.labels[part, 1:]
     losses = cross_entropy(
         logits[:, :-1].transpose(1, 2).float(), targets, ignore_index=IGNORED, reduction="none"
     )
     return losses.sum(1), (targets != IGNORED).sum(1)
+
+
+def logits_of(model: PreTrainedModel, batch: Rows, part: slice = slice(None)) -> torch.Tensor:
+    """What the model predicts after each token, of its own piece and those before it there."""
+    if batch.packed:
+        # Without a mask the model finds the pieces by their positions: where one does not follow
+        # the one before, another text begins. Padding is such a text, which no label ever meets.
+        context = {"attention_mask": None, "position_ids": batch.position_ids[part]}
+    else:
+        context = {"attention_mask": batch.attention_mask[part]}
+    out = model(input_ids=batch.input_ids[part], use_cache=False, **context)
+    logits: torch.Tensor = out.logits
+    return logits
 
 
 @dataclass(kw_only=True, slots=True)

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..mixer.errors import Reason, RecollectError
+from ..mixer.packing import Packing
+from ..mixer.plan import Plan
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Probe:
+    """Packed rows that are not trained on."""
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    packed: bool = True
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self.input_ids
+
+    @property
+    def attention_mask(self) -> torch.Tensor:
+        return self.input_ids.new_ones(self.input_ids.shape)
+
+
+def _probe(model: PreTrainedModel, start: int, length: int) -> torch.Tensor:
+    """Two rows of tokens that differ at every place from those of another start."""
+    import torch
+
+    size = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
+    row = (torch.arange(start, start + length) % size).to(model.device)
+    return torch.stack([row, row.flip(0)])
+
 
 _FIX = "Give a folder with config.json, model.safetensors and tokenizer.json."
 
@@ -36,6 +67,69 @@ def load_model(folder: Path) -> PreTrainedModel:
     except Exception as error:
         raise _unusable(folder, f"the model cannot be loaded ({type(error).__name__})") from error
     return model
+
+
+def require_rows(model: PreTrainedModel, plan: Plan) -> None:
+    """Refuses a plan whose rows the model cannot take as they are meant.
+
+    Raises:
+        RecollectError: `MIX_INVALID` if they may be longer than the model's positions;
+            `MODEL_UNUSABLE` if they are packs, and it would see one piece from another.
+    """
+    require_length(model, plan.mix.max_length)
+    if plan.mix.packing is not Packing.NONE:
+        require_apart(model)
+
+
+def require_apart(model: PreTrainedModel) -> None:
+    """Refuses a model whose attention passes between the pieces of a row.
+
+    Not every architecture and attention kernel reads piece boundaries from positions, and one that
+    does not says nothing; so it is tried. Two rows, since some do so only for a single one.
+
+    Raises:
+        RecollectError: `MODEL_UNUSABLE`.
+    """
+    import torch
+
+    from .loss import logits_of
+
+    length = 8
+    positions = torch.arange(length).repeat(2, 2).to(model.device)
+    first, other = (_probe(model, start, length) for start in (0, 1))
+    was_training = model.training
+    model.eval()  # type: ignore[no-untyped-call]
+    with torch.inference_mode():
+        seen = [
+            logits_of(model, _Probe(input_ids=torch.cat([ids, first], 1), position_ids=positions))
+            for ids in (first, other)
+        ]
+    model.train(was_training)
+    if not torch.allclose(seen[0][:, length:], seen[1][:, length:], rtol=1e-3, atol=1e-4):
+        raise RecollectError(
+            Reason.MODEL_UNUSABLE,
+            f"{type(model).__name__} lets what shares a packed row see one another.",
+            where="packing",
+            fix="Seal the mix with packing: none, or load the model with another attention "
+            "implementation, such as sdpa.",
+        )
+
+
+def require_length(model: PreTrainedModel, max_length: int) -> None:
+    """Refuses rows that may be longer than the model's positions.
+
+    Raises:
+        RecollectError: `MIX_INVALID`.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and max_length > longest:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"rows of {max_length:,} tokens are longer than the model's {longest:,}.",
+            where="max_length",
+            fix=f"Seal a mix with max_length at most {longest}, or train a model with more "
+            "positions.",
+        )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -19,7 +19,7 @@ from .evals.measurement import Measurement
 from .guard import RatioGuard
 from .loader import ReplayLoader, TrainBatch
 from .loop import FineTuning, StepRecord, run
-from .model import load_model, load_tokenizer, save_model, weights_digest
+from .model import load_model, load_tokenizer, require_rows, save_model, weights_digest
 from .ranks import Ranks
 from .settings import Settings
 
@@ -103,6 +103,7 @@ class Session:
             job.server, job.plan_id, rank=job.rank, world_size=job.world_size
         ) as loader:
             loader.plan.require(Purpose.TRAIN)
+            require_rows(model, loader.plan)
             tuning = FineTuning(
                 model,
                 job.settings,
@@ -244,19 +245,22 @@ class Session:
             "world_size": self.job.world_size,
             "settings": self.job.settings.model_dump(mode="json"),
             "shares": {source.name: str(source.share) for source in plan.sources},
+            "unit": str(plan.mix.unit),
             "realised": realised(self.steps),
+            "realised_tokens": realised(self.steps, "tokens"),
+            "realised_supervised_tokens": realised(self.steps, "supervised_tokens"),
             "measurements": [asdict(m) for m in measurements],
             "stage_seconds": self.seconds,
             "steps": self.steps,
         }
 
 
-def realised(steps: list[dict[str, Any]]) -> dict[str, int]:
-    """Rows of each source over the steps."""
+def realised(steps: list[dict[str, Any]], what: str = "counts") -> dict[str, int]:
+    """Rows of each source over the steps, or its tokens or supervised tokens."""
     total: dict[str, int] = {}
     for step in steps:
-        for source, num_rows in step["counts"].items():
-            total[source] = total.get(source, 0) + num_rows
+        for source, number in step.get(what, {}).items():
+            total[source] = total.get(source, 0) + number
     return total
 
 
@@ -266,6 +270,10 @@ def _told(record: StepRecord) -> dict[str, Any]:
         "loss": round(record.loss, 6),
         "loss_by_source": {name: round(loss, 6) for name, loss in record.losses.items()},
         "counts": dict(record.counts),
+        "tokens": {name: tally.num_tokens for name, tally in record.tallies.items()},
+        "supervised_tokens": {
+            name: tally.num_supervised_tokens for name, tally in record.tallies.items()
+        },
         "num_tokens": record.num_tokens,
         "learning_rate": record.learning_rate,
         "gradient_norm": round(record.gradient_norm, 6),

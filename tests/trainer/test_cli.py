@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.trainer.cli import train
-from recollect.trainer.evals.guardrails import Guardrails
+from recollect.trainer.evals.guardrails import Guardrails, evaluate
+from recollect.trainer.loader import ReplayLoader
 from recollect.trainer.loop import StepRecord
-from recollect.trainer.model import load_model, weights_digest
+from recollect.trainer.model import load_model, load_tokenizer, weights_digest
 from recollect.trainer.session import Job, Session
 from recollect.trainer.settings import Settings
 
@@ -182,6 +183,33 @@ def test_the_command_prints_its_report_as_json(job: Job, replica: Replica) -> No
     assert told["measurements"][0]["subject"] == "own"
 
 
+def test_a_log_gets_a_line_for_each_stage_and_each_tenth_and_no_bar(
+    job: Job, replica: Replica
+) -> None:
+    result = invoke(
+        *("--server", job.server, "--plan", job.plan_id, "--model", job.model),
+        *("--out", job.out, "--run-id", job.run_id, "--threads", 1),
+        *("--evaluate", f"own={replica.held_out.plan_id}"),
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    stages = ["load the model", "measure own before", "measure own after", "save the model"]
+    assert [line for line in lines if not line.startswith("step ")] == stages
+    told = [line.partition(":")[0] for line in lines if line.startswith("step ")]
+    assert told == [f"step {step} of 30" for step in range(3, 31, 3)]
+    assert "support 70.0%" in lines[-3]
+
+
+def test_resuming_without_a_checkpoint_says_that_it_starts_anew(job: Job) -> None:
+    result = invoke(
+        *("--server", job.server, "--plan", job.plan_id, "--model", job.model),
+        *("--out", job.out, "--run-id", job.run_id, "--threads", 1, "--resume", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"no checkpoint in {job.checkpoints}: starting at step 0\n"
+    assert json.loads((job.out / "run.json").read_text())["steps"][0]["step"] == 0
+
+
 @pytest.mark.parametrize(
     ("option", "value", "where"),
     [
@@ -243,6 +271,49 @@ def test_an_unusable_model_folder_is_refused_with_a_fix(
     assert refusal.value.reason is Reason.MODEL_UNUSABLE
     assert refusal.value.fix
     assert not (folder / "ran").exists()
+
+
+def _with_positions(base: Path, folder: Path, num_positions: int) -> Path:
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = num_positions
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_rows_longer_than_the_model_takes_are_refused(
+    job: Job, replica: Replica, base: Path, tmp_path: Path
+) -> None:
+    longest = replica.plan.mix.max_length
+    short = _with_positions(base, tmp_path / "short", longest - 1)
+    for guardrails in (Guardrails(), job.guardrails):
+        with pytest.raises(RecollectError) as refusal:
+            finish(job, model=short, guardrails=guardrails)
+        assert refusal.value.reason is Reason.MIX_INVALID
+        assert refusal.value.where == "max_length"
+        assert f"at most {longest - 1}" in refusal.value.fix
+    assert not job.out.exists()
+    # The run never began, so its id is free for a model that takes the rows.
+    finish(job, model=_with_positions(base, tmp_path / "fits", longest), guardrails=Guardrails())
+
+
+def test_a_model_is_not_measured_on_rows_longer_than_it_takes(
+    job: Job, replica: Replica, base: Path, tmp_path: Path
+) -> None:
+    plan_id = replica.held_out.plan_id
+    short = load_model(_with_positions(base, tmp_path / "short", 47))
+    for guardrails in (
+        Guardrails(likelihood={"own": plan_id}),
+        Guardrails(refusals={"o": plan_id}),
+    ):
+        with pytest.raises(RecollectError) as refusal:
+            evaluate(
+                short,
+                guardrails,
+                open_tokenizer=lambda: load_tokenizer(base),
+                open_plan=lambda plan_id: ReplayLoader(job.server, plan_id),
+            )
+        assert refusal.value.reason is Reason.MIX_INVALID
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
 from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
+from recollect.trainer.frame import decode
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_an_unknown_plan_is_the_error_of_the_service(client: Client) -> None:
     with pytest.raises(RecollectError) as caught:
         client.plan("00" * 32)
     assert caught.value.reason is Reason.PLAN_UNKNOWN
-    assert caught.value.where == "plan_id"
+    assert caught.value.where == "00" * 32
 
 
 def test_a_run_is_started_acknowledged_and_finished(client: Client, replica: Replica) -> None:
@@ -54,8 +55,8 @@ def test_a_run_is_started_acknowledged_and_finished(client: Client, replica: Rep
     assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 0
     for step in range(3):
         shard = plan.shard(step, 0, 1)
-        names = [source.name for source in plan.sources]
-        counts = dict(zip(names, shard.counts(3).tolist(), strict=True))
+        frame = next(client.fetch(plan.plan_id, step, 1))
+        counts = decode(frame, plan, shard).tallies
         client.ack("client", step=step, rank=0, world_size=1, digest=shard.digest, counts=counts)
     assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 3
     measured = stream_pb2.Measurement(metric="nll", subject="general", before=2.0, after=1.5)

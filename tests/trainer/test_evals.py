@@ -22,6 +22,7 @@ from recollect.trainer.evals.guardrails import (
 )
 from recollect.trainer.evals.likelihood import mean_losses, pooled
 from recollect.trainer.evals.refusals import answers, prompts, refused
+from recollect.trainer.tally import SourceTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,12 @@ class Rows:
     labels: torch.Tensor
     attention_mask: torch.Tensor
     sources: torch.Tensor
-    counts: Mapping[str, int] = field(default_factory=dict)
+    tallies: Mapping[str, SourceTally] = field(default_factory=dict)
+    packed: bool = False
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        return torch.arange(self.input_ids.shape[1]).expand(self.input_ids.shape)
 
 
 def batch_of(rows: Sequence[tuple[list[int], int]], sources: Sequence[int]) -> Rows:

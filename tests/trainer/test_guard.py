@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Purpose, Role
 from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, SourceSnapshot, seal
+from recollect.mixer.plan import Plan, SourceSnapshot
+from recollect.mixer.sealing import seal
 from recollect.trainer.guard import RatioGuard, served_before
 from recollect.trainer.loader import TrainBatch
 
@@ -49,9 +50,12 @@ def batch_of(step: int, sources: Sequence[int]) -> TrainBatch:
         input_ids=rows,
         labels=rows,
         attention_mask=rows,
+        position_ids=rows,
+        cu_seqlens=torch.zeros(1, dtype=torch.int32),
+        packed=False,
         sources=torch.tensor(sources, dtype=torch.int64),
         digest=b"",
-        counts={},
+        tallies={},
     )
 
 

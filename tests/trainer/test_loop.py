@@ -17,6 +17,7 @@ from recollect.trainer import checkpoint
 from recollect.trainer.checkpoint import Progress
 from recollect.trainer.loop import FineTuning, StepRecord, run
 from recollect.trainer.settings import Settings
+from recollect.trainer.tally import SourceTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,12 @@ class Rows:
     labels: torch.Tensor
     attention_mask: torch.Tensor
     sources: torch.Tensor
-    counts: Mapping[str, int]
+    tallies: Mapping[str, SourceTally]
+    packed: bool = False
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        return torch.arange(self.input_ids.shape[1]).expand(self.input_ids.shape)
 
 
 def new_model() -> LlamaForCausalLM:
@@ -57,8 +63,15 @@ def new_batch(step: int, num_rows: int = 6) -> Rows:
     mask = (places < lengths[:, None]).long()
     labels = torch.where((places >= 2) & (mask == 1), ids, -100)
     sources = torch.arange(num_rows) % 2
-    counts = {"task": (num_rows + 1) // 2, "general": num_rows // 2}
-    return Rows(step, ids * mask, labels, mask, sources, MappingProxyType(counts))
+    tallies = {
+        name: SourceTally(
+            num_rows=int((sources == place).sum()),
+            num_tokens=int(mask[sources == place].sum()),
+            num_supervised_tokens=int((labels[sources == place] != -100).sum()),
+        )
+        for place, name in enumerate(SOURCES)
+    }
+    return Rows(step, ids * mask, labels, mask, sources, MappingProxyType(tallies))
 
 
 def new_tuning(num_steps: int = 8, **changes: object) -> FineTuning:

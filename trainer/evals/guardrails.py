@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose
+from ...mixer.packing import Packing
+from ...mixer.plan import Plan
 from ..loader import ReplayLoader
+from ..model import require_rows
 from .likelihood import mean_losses, pooled
 from .measurement import Measurement
 from .refusals import refused
@@ -59,17 +62,32 @@ def evaluate(
         report(subject)
         with open_plan(plan_id) as loader:
             loader.plan.require(Purpose.EVALUATE)
+            require_rows(model, loader.plan)
             names = [source.name for source in loader.plan.sources]
             figures[NLL, subject] = pooled(mean_losses(model, loader, names).values())
     for subject, plan_id in guardrails.refusals.items():
         report(subject)
         with open_plan(plan_id) as loader:
             loader.plan.require(Purpose.EVALUATE)
+            require_rows(model, loader.plan)
+            _require_prompts(loader.plan)
             names = [source.name for source in loader.plan.sources]
             marks = refused(model, open_tokenizer(), loader, names).values()
             asked = [mark for marks_of_source in marks for mark in marks_of_source]
             figures[REFUSAL_RATE, subject] = sum(asked) / max(1, len(asked))
     return figures
+
+
+def _require_prompts(plan: Plan) -> None:
+    """A prompt is what a row begins with, so every row has to be one example."""
+    if plan.mix.packing is not Packing.NONE:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"the rows of plan {plan.plan_id[:12]} are packs; refusals are measured on prompts, "
+            "one to a row.",
+            where="packing",
+            fix="Seal the evaluation mix with packing: none.",
+        )
 
 
 def compare(before: Figures, after: Figures) -> list[Measurement]:

@@ -28,7 +28,7 @@ def mean_losses(
     model.eval()  # type: ignore[no-untyped-call]
     gathered: dict[str, SourceLoss] = {}
     for batch in batches:
-        losses, counts = row_losses(model, batch.input_ids, batch.labels, batch.attention_mask)
+        losses, counts = row_losses(model, batch)
         rows = zip(batch.sources.tolist(), losses.tolist(), counts.tolist(), strict=True)
         for place, loss, count in rows:
             gathered.setdefault(sources[place], SourceLoss()).add(loss, count)

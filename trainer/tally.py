@@ -1,0 +1,29 @@
+"""Tallies: what a batch has of one source, counted from what arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..mixer.mix import Unit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceTally:
+    """What a batch has of one source."""
+
+    num_rows: int
+    num_tokens: int
+    """Tokens in those rows, padding left out."""
+    num_supervised_tokens: int
+    """Those of them that are marked as supervised; also one that begins a row or a piece, though
+    there it follows nothing and carries no loss."""
+
+    def amount(self, unit: Unit) -> int:
+        """What there is, in a unit of shares."""
+        match unit:
+            case Unit.EXAMPLES:
+                return self.num_rows
+            case Unit.TOKENS:
+                return self.num_tokens
+            case Unit.SUPERVISED_TOKENS:
+                return self.num_supervised_tokens
