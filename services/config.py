@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Where the service listens: host:port (port 0 picks a free one) or unix:/path."""
     allow_remote: bool = False
     """Needed to listen beyond loopback, since the wire is not encrypted or authenticated."""
+    ratio_policy: Path | None = None
+    """YAML file with floors and ceilings of shares that every sealed mix has to keep."""
     teacher: TeacherSettings = TeacherSettings()
     privacy: Policy = Policy()
     store: StoreSettings = StoreSettings()

@@ -3,35 +3,98 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
 import numpy as np
 
+from ..mixer.contents import Contents, RowContents
 from ..mixer.errors import Reason, RecollectError
+from ..mixer.limits import RatioPolicy
+from ..mixer.measures import Measures
 from ..mixer.mix import Mix
-from ..mixer.plan import Plan, seal
+from ..mixer.packing import Packing
+from ..mixer.plan import Plan, needs_measures
 from ..mixer.preview import preview
+from ..mixer.sealing import seal
 from ..v1 import mix_pb2 as wire
 from ..v1.mix_pb2_grpc import MixServiceServicer
+from .measure_frames import encode_measures
 from .planbook import PlanBook
-from .replay import ReplayStore
-from .roles import role_to_wire
+from .preview_frames import preview_to_wire
+from .replay import ReplayStore, Snapshot
 from .status import Context, translated
-from .stream import TokenCache, TokenCaches
+from .stream import TokenCaches
+from .threads import finished, in_thread
+
+MOST_WORLDS = 16
+"""Numbers of ranks that one preview examines."""
 
 
 class MixServicer(MixServiceServicer):
     """Serves mixes over one store with one tokenizer."""
 
     def __init__(
-        self, *, store: ReplayStore, caches: TokenCaches, planbook: PlanBook, max_length: int
+        self,
+        *,
+        store: ReplayStore,
+        caches: TokenCaches,
+        planbook: PlanBook,
+        max_length: int,
+        policy: RatioPolicy | None = None,
     ) -> None:
         self._max_length = max_length
         self._store = store
         self._caches = caches
         self._planbook = planbook
+        self._policy = policy
 
-    def _plan(self, mix_yaml: str) -> Plan:
-        """What sealing would give; depends on the mix, the store and the tokenizer alone."""
+    @translated
+    async def CheckMix(
+        self, request: wire.CheckMixRequest, context: Context
+    ) -> wire.CheckMixResponse:
+        """Validates a mix against what the store holds."""
+        plan, _ = await asyncio.to_thread(self._plan, request.mix_yaml, self._policy)
+        return wire.CheckMixResponse(fingerprint=plan.mix.fingerprint)
+
+    @translated
+    async def PreviewMix(
+        self, request: wire.PreviewMixRequest, context: Context
+    ) -> wire.PreviewMixResponse:
+        """Says what a plan of this mix would serve."""
+        return await asyncio.to_thread(self._preview, request)
+
+    @translated
+    async def SealPlan(
+        self, request: wire.SealPlanRequest, context: Context
+    ) -> wire.SealPlanResponse:
+        """Seals a plan, with its token caches ready before it exists."""
+        plan = await asyncio.to_thread(self._seal, request.mix_yaml, request.actor or "unknown")
+        return wire.SealPlanResponse(plan_id=plan.plan_id, plan_json=plan.to_json())
+
+    @translated
+    async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
+        """Returns a sealed plan."""
+        return wire.GetPlanResponse(plan_json=self._planbook.sealed(request.plan_id).to_json())
+
+    @translated
+    async def GetMeasures(
+        self, request: wire.GetMeasuresRequest, context: Context
+    ) -> AsyncIterator[wire.GetMeasuresResponse]:
+        """Streams the measures of a source that a plan depends on."""
+        measures = await finished(self._measures, request.plan_id, request.source)
+        async with aclosing(in_thread(encode_measures(measures))) as payloads:
+            async for payload in payloads:
+                yield wire.GetMeasuresResponse(payload=payload)
+
+    def _plan(
+        self, mix_yaml: str, policy: RatioPolicy | None
+    ) -> tuple[Plan, Mapping[str, Contents]]:
+        """What sealing would give, and what the rows of its sources hold.
+
+        It depends on the mix, the store, the tokenizer and the policy alone; token caches that it
+        needs are built. A source that teaches nothing is refused.
+        """
         snapshot = self._store.snapshot()
         mix = Mix.from_yaml(mix_yaml)
         if mix.max_length > self._max_length:
@@ -42,85 +105,100 @@ class MixServicer(MixServiceServicer):
                 where="max_length",
                 fix=f"Set max_length to at most {self._max_length}.",
             )
-        return seal(
+        measures = self._measured(mix, snapshot) if needs_measures(mix) else None
+        plan = seal(
             mix,
             snapshot_id=snapshot.snapshot_id,
             sources=snapshot.sources,
             tokenizer_digest=self._caches.template.digest,
+            measures=measures,
+            policy=policy,
         )
+        return plan, {} if measures is not None else self._contents(plan)
 
-    def _tokens(self, plan: Plan) -> dict[str, TokenCache]:
-        """The token caches of a plan's sources; refuses a source that teaches nothing."""
-        names = [source.name for source in plan.sources]
-        caches = dict(zip(names, self._caches.of_plan(plan), strict=True))
-        for index, (name, cache) in enumerate(caches.items()):
-            if not cache.supervised_lengths.any():
-                raise RecollectError(
-                    Reason.MIX_INVALID,
-                    f"no row of {name} has a token to learn: {cache.num_truncated:,} of "
-                    f"{len(cache):,} were cut before their answer",
-                    where=f"sources[{index}]",
-                    fix="Raise max_length, or ingest shorter questions.",
-                )
-        return caches
+    def _measured(self, mix: Mix, snapshot: Snapshot) -> Mapping[str, Measures]:
+        """The measures of those sources of a mix that have examples; the others are for sealing."""
+        held = [
+            source
+            for item in mix.sources
+            if (source := snapshot.sources.get(item.source)) is not None and source.num_examples
+        ]
+        measures = self._caches.measures(snapshot.snapshot_id, held)
+        for index, item in enumerate(mix.sources):
+            if item.source in measures:
+                _require_lessons(mix, index, measures[item.source])
+        return measures
 
-    @translated
-    async def CheckMix(
-        self, request: wire.CheckMixRequest, context: Context
-    ) -> wire.CheckMixResponse:
-        """Validates a mix against what the store holds."""
-        plan = await asyncio.to_thread(self._plan, request.mix_yaml)
-        await asyncio.to_thread(self._tokens, plan)
-        return wire.CheckMixResponse(fingerprint=plan.mix.fingerprint)
+    def _contents(self, plan: Plan) -> Mapping[str, Contents]:
+        """What the rows of a plan hold whose batches do not depend on it."""
+        found: dict[str, Contents] = {}
+        for index, cache in enumerate(self._caches.of_plan(plan)):
+            supervised = cache.supervised_lengths
+            if not supervised.any():
+                raise _teaches_nothing(plan.mix, index, cache.num_truncated, len(cache))
+            found[plan.sources[index].name] = RowContents(
+                tokens=cache.lengths,
+                supervised_tokens=supervised,
+                num_truncated=cache.num_truncated,
+            )
+        return found
 
-    @translated
-    async def PreviewMix(
-        self, request: wire.PreviewMixRequest, context: Context
-    ) -> wire.PreviewMixResponse:
-        """Counts what a plan of this mix would serve."""
-        return await asyncio.to_thread(self._preview, request.mix_yaml)
-
-    def _preview(self, mix_yaml: str) -> wire.PreviewMixResponse:
-        plan = self._plan(mix_yaml)
-        caches = self._tokens(plan)
-        lengths = {n: cache.lengths.astype(np.int64) for n, cache in caches.items()}
-        supervised = {n: cache.supervised_lengths.astype(np.int64) for n, cache in caches.items()}
-        return wire.PreviewMixResponse(
-            num_steps=plan.num_steps,
-            num_rows=plan.num_positions,
-            sources=[
-                wire.SourcePreview(
-                    source=row.source,
-                    role=role_to_wire(row.role),
-                    share=str(row.share),
-                    num_examples=row.num_examples,
-                    num_rows=row.num_rows,
-                    epochs=row.epochs,
-                    max_repeats=row.max_repeats,
-                    exhaustion_step=row.exhaustion_step,
-                    num_tokens=row.num_tokens,
-                    num_supervised_tokens=row.num_supervised_tokens,
-                    num_truncated=caches[row.source].num_truncated,
-                )
-                for row in preview(plan, lengths, supervised)
-            ],
-        )
-
-    @translated
-    async def SealPlan(
-        self, request: wire.SealPlanRequest, context: Context
-    ) -> wire.SealPlanResponse:
-        """Seals a plan, with its token caches ready before it exists."""
-        plan = await asyncio.to_thread(self._seal, request.mix_yaml, request.actor or "unknown")
-        return wire.SealPlanResponse(plan_id=plan.plan_id, plan_json=plan.to_json())
+    def _preview(self, request: wire.PreviewMixRequest) -> wire.PreviewMixResponse:
+        if len(request.world_sizes) > MOST_WORLDS:
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                f"{len(request.world_sizes)} numbers of ranks were asked for",
+                where="world_sizes",
+                fix=f"Ask for at most {MOST_WORLDS} at a time.",
+            )
+        tried = request.policy_yaml
+        policy = RatioPolicy.from_yaml(tried) if tried else self._policy
+        plan, contents = self._plan(request.mix_yaml, policy)
+        found = preview(plan, contents, world_sizes=request.world_sizes)
+        return preview_to_wire(found, plan.mix.batch_size)
 
     def _seal(self, mix_yaml: str, actor: str) -> Plan:
-        plan = self._plan(mix_yaml)
-        self._tokens(plan)
+        plan, _ = self._plan(mix_yaml, self._policy)
         self._planbook.seal(plan, actor=actor)
         return plan
 
-    @translated
-    async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
-        """Returns a sealed plan."""
-        return wire.GetPlanResponse(plan_json=self._planbook.plan(request.plan_id).to_json())
+    def _measures(self, plan_id: str, name: str) -> Measures:
+        plan = self._planbook.sealed(plan_id)
+        if not plan.needs_measures:
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                "the batches of the plan do not depend on the lengths of examples",
+                where="plan_id",
+                fix="Use the plan as it is.",
+            )
+        source = next((item for item in plan.sources if item.name == name), None)
+        if source is None:
+            raise RecollectError(
+                Reason.MIX_UNKNOWN_SOURCE,
+                f"the plan has no source {name!r:.80}",
+                where="source",
+                fix="Ask for one of the sources that the plan names.",
+            )
+        return self._caches.measures(plan.snapshot_id, [source])[name]
+
+
+def _require_lessons(mix: Mix, index: int, measures: Measures) -> None:
+    """Refuses a source of which no row has a token to learn."""
+    stops = measures.lengths
+    num_cut = 0
+    if mix.packing is Packing.NONE:
+        num_cut = int(np.count_nonzero(stops > mix.max_length))
+        stops = np.minimum(stops, mix.max_length)
+    examples = np.arange(len(measures))
+    if not measures.supervised(examples, np.zeros_like(stops), stops).any():
+        raise _teaches_nothing(mix, index, num_cut, len(measures))
+
+
+def _teaches_nothing(mix: Mix, index: int, num_cut: int, num_examples: int) -> RecollectError:
+    return RecollectError(
+        Reason.MIX_INVALID,
+        f"no row of {mix.sources[index].source} has a token to learn: {num_cut:,} of "
+        f"{num_examples:,} were cut before their answer",
+        where=f"sources[{index}]",
+        fix="Raise max_length, or ingest shorter questions.",
+    )

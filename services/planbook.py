@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.plan import Plan
-from .ledger import Ledger
+from ..mixer.sealing import read_plan
+from .ledger import Kind, Ledger
 
-PLAN_SEALED = "plan_sealed"
-"""Kind of the ledger entry that makes a plan exist."""
+
+def _as_it_is(plan: Plan) -> Plan:
+    return plan
 
 
 class PlanBook:
     """Looks plans up by id; a plan exists once its entry is in the ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, ready: Callable[[Plan], Plan] = _as_it_is) -> None:
+        """Reads the ledger.
+
+        Args:
+            ledger: holds the plans.
+            ready: gives a plan the measures that its batches depend on, if they do. It is asked
+                whenever such a plan is used, so it keeps what is worth keeping.
+        """
         self._ledger = ledger
+        self._ready = ready
         self._lock = threading.Lock()
         self._plans: dict[str, Plan] = {}
         for entry in ledger.entries():
-            if entry.kind == PLAN_SEALED:
-                plan = Plan.from_json(str(entry.body["plan"]))
+            if entry.kind == Kind.PLAN_SEALED:
+                plan = read_plan(str(entry.body["plan"]))
                 self._plans[plan.plan_id] = plan
 
     def plan(self, plan_id: str) -> Plan:
-        """The plan with this id.
+        """The plan with this id, able to say its batches; this may take a while.
+
+        Raises:
+            RecollectError: PLAN_UNKNOWN, or what keeps its measures from being had.
+        """
+        return self._ready(self.sealed(plan_id))
+
+    def sealed(self, plan_id: str) -> Plan:
+        """The plan with this id as it was sealed, at once.
 
         Raises:
             RecollectError: PLAN_UNKNOWN.
@@ -46,8 +66,9 @@ class PlanBook:
             if plan.plan_id in self._plans:
                 return
             self._ledger.append(
-                PLAN_SEALED,
+                Kind.PLAN_SEALED,
                 {"plan_id": plan.plan_id, "mix": plan.mix.name, "plan": plan.to_json()},
                 actor=actor,
             )
-            self._plans[plan.plan_id] = plan
+            # Packs are kept by who makes plans ready, and not for ever by this book.
+            self._plans[plan.plan_id] = replace(plan, rows=None) if plan.needs_measures else plan

@@ -31,6 +31,7 @@ from .ledger import Ledger
 from .mix_service import MixServicer
 from .planbook import PlanBook
 from .privacy import Deidentifier
+from .ratio_policy import read_ratio_policy
 from .replay import ReplayStore
 from .replay.catalog import Catalog
 from .secret import secret_key
@@ -121,13 +122,15 @@ class Service:
             stack: closes what is opened here, in reverse order.
 
         Raises:
-            RecollectError: STORAGE_LOCKED, LEDGER_CORRUPT, STORAGE_CORRUPT, MODEL_UNUSABLE,
-                or TEACHER_CHANGED.
+            RecollectError: CONFIG_INVALID, POLICY_INVALID, STORAGE_LOCKED, LEDGER_CORRUPT,
+                STORAGE_CORRUPT, MODEL_UNUSABLE, or TEACHER_CHANGED.
         """
         import torch
 
         torch.set_num_threads(settings.teacher.threads)
         folder = settings.data_folder
+        policy_file = settings.ratio_policy
+        self.policy = None if policy_file is None else read_ratio_policy(policy_file)
         _make_folder(folder)
         self.settings = settings
         self.ledger = Ledger.open(folder / "ledger")
@@ -138,13 +141,13 @@ class Service:
         key = secret_key(folder / "keys" / "surrogate.key", create=is_new)
         self.deidentifier = Deidentifier(settings.privacy, key)
         self.deidentifier.prove()
-        self.planbook = PlanBook(self.ledger)
         self.teacher = FrozenTeacher.load(
             settings.teacher.folder, pinned_digest=settings.teacher.digest
         )
         template = ChatTemplate.load(settings.teacher.folder)
         self._token_folder = folder / "cache" / "tokens"
         self.caches = TokenCaches(self._token_folder, store=self.store, template=template)
+        self.planbook = PlanBook(self.ledger, ready=self.caches.ready)
         self._shelf = AnnotationShelf(self._token_folder, teacher_digest=self.teacher.digest)
         self._stack = stack
 
@@ -168,6 +171,7 @@ class Service:
                 caches=self.caches,
                 planbook=self.planbook,
                 max_length=self.teacher.max_length,
+                policy=self.policy,
             ),
             server,
         )
@@ -191,6 +195,7 @@ class Service:
             AuditServicer(
                 ledger=self.ledger,
                 planbook=self.planbook,
+                store=self.store,
                 catalog=Catalog(self.store),
                 deidentifier=self.deidentifier,
             ),

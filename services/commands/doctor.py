@@ -89,6 +89,21 @@ def _teacher(settings: Settings) -> Finding:
     return Finding(subject="teacher", state="ok", detail=detail)
 
 
+def _ratio_policy(settings: Settings) -> Iterator[Finding]:
+    if settings.ratio_policy is None:
+        return
+    from ..ratio_policy import read_ratio_policy
+
+    try:
+        policy = read_ratio_policy(settings.ratio_policy)
+    except RecollectError as error:
+        yield Finding(subject="ratio policy", state="broken", detail=str(error))
+    else:
+        num_limits = len(policy.roles) + len(policy.sources)
+        detail = f"{policy.name}, limits for {num_limits} roles and sources"
+        yield Finding(subject="ratio policy", state="ok", detail=detail)
+
+
 def _deidentification(settings: Settings) -> Finding:
     from ..privacy import Deidentifier
 
@@ -113,6 +128,7 @@ def _disk(settings: Settings) -> Finding:
 def _examine(settings: Settings) -> list[Finding]:
     findings = [Finding(subject="Python", state="ok", detail=platform.python_version())]
     findings += _packages()
+    findings += _ratio_policy(settings)
     missing = any(f.state == "missing" for f in findings)
     checks: list[Callable[[], Finding]] = [_gpu, lambda: _disk(settings)]
     if not missing:

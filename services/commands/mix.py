@@ -1,45 +1,35 @@
-"""`recollect mix`: validates, previews and seals mixes."""
+"""`recollect mix`: validates, previews, seals, traces and compares mixes."""
 
 from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from ...mixer.errors import Reason, RecollectError
+from ...mixer.mix import Mix
+from ...mixer.sealing import differences
 from ...v1 import mix_pb2 as wire
 from ..client import JOB_SECONDS, connect
-from ..roles import role_word
+from . import mix_policy
+from .mix_compare import compare
+from .mix_files import find_plan, read_mix, read_text
+from .mix_preview import preview_json, preview_tables
+from .mix_trace import trace
 from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, table
 
-app = typer.Typer(help="Validate, preview and seal mixes.", no_args_is_help=True)
+app = typer.Typer(help="Validate, preview, seal, trace and compare mixes.", no_args_is_help=True)
 
 MixArgument = Annotated[Path, typer.Argument(help="YAML file of the mix.")]
-
-
-def read_mix(path: Path) -> str:
-    """The text of a mix file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecollectError(
-            Reason.INPUT_NOT_FOUND,
-            f"cannot read the mix ({type(error).__name__}).",
-            where=str(path),
-            fix="Name an existing UTF-8 file.",
-        ) from None
 
 
 @app.command(epilog="Example: recollect mix check support.yaml")
 def check(
     mix: MixArgument, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False
 ) -> None:
-    """Validate a mix against what the store holds."""
+    """Validate a mix against what the store holds and the ratio policy of the service."""
     with connect(server) as client:
         answer = client.mix.CheckMix(
             wire.CheckMixRequest(mix_yaml=read_mix(mix)), timeout=JOB_SECONDS
@@ -50,79 +40,34 @@ def check(
         console.print(f"valid; fingerprint {answer.fingerprint}", highlight=False)
 
 
-def _preview_tables(answer: wire.PreviewMixResponse) -> Iterator[Table]:
-    """What is served, and what it is made of; two tables, so that both fit 80 columns."""
-    yield table(
-        f"{answer.num_steps:,} steps, {answer.num_rows:,} rows",
-        ("source", "share", "rows", "epochs", "most served", "all used at step"),
-        [
-            (
-                row.source,
-                row.share,
-                f"{row.num_rows:,}",
-                f"{row.epochs:.2f}",
-                f"{row.max_repeats} ×",
-                "never" if row.exhaustion_step < 0 else f"{row.exhaustion_step:,}",
-            )
-            for row in answer.sources
-        ],
-        numbers=5,
-    )
-    yield table(
-        "",
-        ("source", "role", "examples", "cut", "tokens served", "of them learnt"),
-        [
-            (
-                row.source,
-                role_word(row.role),
-                f"{row.num_examples:,}",
-                f"{row.num_truncated:,}",
-                f"{row.num_tokens:,}",
-                f"{row.num_supervised_tokens:,}",
-            )
-            for row in answer.sources
-        ],
-        numbers=4,
-    )
-
-
-@app.command(epilog="Example: recollect mix preview support.yaml --json")
+@app.command(epilog="Example: recollect mix preview support.yaml --world 1 --world 8")
 def preview(
-    mix: MixArgument, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False
+    mix: MixArgument,
+    worlds: Annotated[
+        list[int] | None,
+        typer.Option("--world", help="Also deal the rows to so many ranks; may be repeated."),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Try this ratio policy in place of that of the service."),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what a plan would serve: rows, epochs, repeats, exhaustion and tokens per source."""
-    with connect(server) as client:
-        answer = client.mix.PreviewMix(
-            wire.PreviewMixRequest(mix_yaml=read_mix(mix)), timeout=JOB_SECONDS
-        )
-    if not as_json:
-        for part in _preview_tables(answer):
-            console.print(part)
-        return
-    print_json(
-        {
-            "num_steps": answer.num_steps,
-            "num_rows": answer.num_rows,
-            "sources": [preview_row(row) for row in answer.sources],
-        }
+    """Show what a plan would serve: rows, repeats, exhaustion, tokens, padding, limits, ranks."""
+    mix_yaml = read_mix(mix)
+    request = wire.PreviewMixRequest(
+        mix_yaml=mix_yaml,
+        world_sizes=worlds or (),
+        policy_yaml=read_text(policy, "ratio policy") if policy else "",
     )
-
-
-def preview_row(row: wire.SourcePreview) -> dict[str, object]:
-    """One source of a preview as JSON."""
-    return {
-        "source": row.source,
-        "role": role_word(row.role),
-        "share": row.share,
-        "num_examples": row.num_examples,
-        "num_rows": row.num_rows,
-        "epochs": row.epochs,
-        "max_repeats": row.max_repeats,
-        "exhaustion_step": None if row.exhaustion_step < 0 else row.exhaustion_step,
-        "num_tokens": row.num_tokens,
-        "num_supervised_tokens": row.num_supervised_tokens,
-        "num_truncated": row.num_truncated,
-    }
+    with connect(server) as client:
+        answer = client.mix.PreviewMix(request, timeout=JOB_SECONDS)
+    if as_json:
+        print_json(preview_json(answer))
+        return
+    for part in preview_tables(answer, Mix.from_yaml(mix_yaml).unit):
+        console.print(part, highlight=False)
 
 
 @app.command(epilog="Example: recollect mix seal support.yaml")
@@ -146,3 +91,47 @@ def seal(
         print_json({"plan_id": answer.plan_id, "plan": json.loads(answer.plan_json)})
     else:
         console.print(answer.plan_id, highlight=False)
+
+
+@app.command(epilog="Example: recollect mix diff PLAN_ID plan.json")
+def diff(
+    one: Annotated[str, typer.Argument(help="Id of a plan, or a file of its JSON.")],
+    other: Annotated[str, typer.Argument(help="Id of another plan, or a file of its JSON.")],
+    server: ServerOption = DEFAULT_SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where two plans differ, field by field; exit code 1 if they do."""
+    plans = [find_plan(given, server, with_measures=False) for given in (one, other)]
+    paths = differences(*plans)
+    contents = [plan.content() for plan in plans]
+    rows = [(path, *(_shown(_value(content, path)) for content in contents)) for path in paths]
+    if as_json:
+        print_json([{"field": path, "one": mine, "other": yours} for path, mine, yours in rows])
+    elif rows:
+        columns = ("field", plans[0].plan_id[:12], plans[1].plan_id[:12])
+        console.print(table(f"{len(rows)} differences", columns, rows), highlight=False)
+    else:
+        console.print(f"the same plan, {plans[0].plan_id}", highlight=False)
+    if rows:
+        raise typer.Exit(1)
+
+
+def _value(content: Any, path: str) -> Any:
+    """What a path such as `sources[1].name` leads to."""
+    for key in path.replace("[", ".").replace("]", "").split("."):
+        if isinstance(content, list):
+            content = content[int(key)]
+        else:
+            content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def _shown(value: Any) -> str:
+    """A value for a table: cut short, since what differs may be a whole list."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 24 else f"{text[:23]}…"
+
+
+app.command(epilog="Example: recollect mix trace PLAN_ID --from 0 --to 640 --world 8")(trace)
+app.command(epilog="Example: recollect mix compare support.yaml --world 4")(compare)
+app.add_typer(mix_policy.app, name="policy")

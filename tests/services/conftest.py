@@ -1,16 +1,21 @@
-"""A real service in its own process on loopback, shared by the tests that only add to it."""
+"""A real service in its own process on loopback, shared by the tests that only add to it; and a
+house of its own, in this process, for the tests that watch what happens inside."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from recollect.services.client import ServiceClient, connect
 from recollect.services.demo.processes import service_process
+from recollect.services.privacy import Policy
+
+from .house import TOO_LONG, House, Unhurried
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -27,16 +32,78 @@ def client(address: str) -> Iterator[ServiceClient]:
         yield connected
 
 
+def own_environment() -> dict[str, str]:
+    """The environment without settings of the user's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECOLLECT_")}
+
+
 def run_command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a user would."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RECOLLECT_")}
     return subprocess.run(
         [sys.executable, "-m", "recollect.services", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
-        env=own | {"COLUMNS": "160"} | environment,
+        env=own_environment() | {"COLUMNS": "160"} | environment,
     )
+
+
+class Service:
+    """`recollect serve` in a process that may be limited and killed."""
+
+    _START = """
+import resource, sys
+if int(sys.argv[1]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+del sys.argv[1]
+from recollect.services.cli import main
+main()
+"""
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        address: str = "127.0.0.1:0",
+        max_file_bytes: int = 0,
+        more: Sequence[str] = (),
+    ) -> None:
+        """Returns once it serves.
+
+        Args:
+            data: its data folder.
+            address: where it listens.
+            max_file_bytes: the longest file that the kernel lets it write, if not 0: a full disk
+                that needs no root.
+            more: overrides of its configuration, as in `store.near_duplicate_threshold=0.8`.
+        """
+        overrides = (f"data_folder={data}", f"address={address}", "teacher.threads=1", *more)
+        options = [word for override in overrides for word in ("--set", override)]
+        command = [sys.executable, "-c", self._START, str(max_file_bytes), "serve", "--json"]
+        self._process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, env=own_environment()
+        )
+        text = b""
+        assert self._process.stdout is not None
+        while not text.rstrip().endswith(b"}"):
+            read = os.read(self._process.stdout.fileno(), 4096)
+            if not read:
+                self.kill()
+                pytest.fail("the service did not start")
+            text += read
+        self.address: str = json.loads(text)["address"]
+
+    def kill(self) -> None:
+        """Ends it as a power failure would."""
+        self._process.kill()
+        self._process.communicate(timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -64,3 +131,18 @@ def chats(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def warm() -> Unhurried:
+    deidentifier = Unhurried(Policy(max_characters=TOO_LONG), b"k" * 32)
+    deidentifier.prove()
+    return deidentifier
+
+
+@pytest.fixture
+def house(tmp_path: Path, warm: Unhurried) -> Iterator[House]:
+    warm.nap = 0.0
+    house = House(tmp_path / "data", warm)
+    yield house
+    house.ledger.close()

@@ -7,6 +7,7 @@ import pytest
 
 from recollect.mixer.example import Purpose, Role
 from recollect.services.client import ServiceClient
+from recollect.services.config import SHIPPED_MODEL
 from recollect.services.ingestion import register
 
 from .conftest import Run
@@ -124,14 +125,79 @@ def test_a_bad_mix_seals_nothing_and_says_why(
 
     mix = tmp_path / "mix.yaml"
     mix.write_text(MIX + sources, encoding="utf-8")
-    before = len(recollect("audit", "log", "--kind", "plan_sealed", "--json").stdout.splitlines())
+    before = _num_sealed(recollect)
     for command in ("check", "preview", "seal"):
         result = recollect("mix", command, mix, "--json")
         error = json.loads(result.stderr)["error"]
         assert (error["reason"], result.returncode) == (reason, 65)
         assert words in " ".join(error.values())
-    after = len(recollect("audit", "log", "--kind", "plan_sealed", "--json").stdout.splitlines())
-    assert after == before
+    assert _num_sealed(recollect) == before
+
+
+def _refused_everywhere(recollect: Run, mix: Path, *, where: str) -> str:
+    """The message with which checking, previewing and sealing refuse a mix."""
+    messages: set[str] = set()
+    for command in ("check", "preview", "seal"):
+        result = recollect("mix", command, mix, "--json")
+        error = json.loads(result.stderr)["error"]
+        assert (error["reason"], error["where"]) == ("MIX_INVALID", where)
+        assert result.returncode == 65
+        assert "max_length" in error["fix"]
+        messages.add(error["message"])
+    (message,) = messages
+    return message
+
+
+def _num_sealed(recollect: Run) -> int:
+    return len(recollect("audit", "log", "--kind", "plan_sealed", "--json").stdout.splitlines())
+
+
+def test_a_source_that_teaches_nothing_is_refused(recollect: Run, tmp_path: Path) -> None:
+    long_questions = tmp_path / "long.jsonl"
+    question = "Where is my parcel, please? " * 30
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{n} {question}"},
+                {"role": "assistant", "content": "It is on its way."},
+            ]
+        }
+        for n in range(3)
+    ]
+    long_questions.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    short = tmp_path / "short.jsonl"
+    short.write_text(_good(3), encoding="utf-8")
+    assert recollect("ingest", short, "--source", "teaches").returncode == 0
+    assert recollect("ingest", long_questions, "--source", "teaches_nothing").returncode == 0
+    mix = tmp_path / "mix.yaml"
+    text = MIX + (
+        "  - {source: teaches, role: task, share: 1/2}\n"
+        "  - {source: teaches_nothing, role: task, share: 1/2}\n"
+    )
+    mix.write_text(text, encoding="utf-8")
+    before = _num_sealed(recollect)
+    message = _refused_everywhere(recollect, mix, where="sources[1]")
+    assert "no row of teaches_nothing has a token to learn: 3 of 3 were cut" in message
+    assert _num_sealed(recollect) == before
+    # The same rows teach once their answers fit.
+    mix.write_text(text.replace("max_length: 64", "max_length: 512"), encoding="utf-8")
+    assert recollect("mix", "seal", mix).returncode == 0
+
+
+def test_rows_longer_than_the_model_takes_are_refused(recollect: Run, tmp_path: Path) -> None:
+    known = tmp_path / "known.jsonl"
+    known.write_text(_good(3), encoding="utf-8")
+    assert recollect("ingest", known, "--source", "short_enough").returncode == 0
+    mix = tmp_path / "mix.yaml"
+    text = MIX + "  - {source: short_enough, role: task, share: 1}\n"
+    longest = json.loads((SHIPPED_MODEL / "config.json").read_text())["max_position_embeddings"]
+    mix.write_text(text.replace("max_length: 64", f"max_length: {longest + 1}"), encoding="utf-8")
+    before = _num_sealed(recollect)
+    message = _refused_everywhere(recollect, mix, where="max_length")
+    assert f"rows of {longest + 1:,} tokens are longer than the model's {longest:,}" in message
+    assert _num_sealed(recollect) == before
+    mix.write_text(text.replace("max_length: 64", f"max_length: {longest}"), encoding="utf-8")
+    assert recollect("mix", "seal", mix).returncode == 0
 
 
 def test_a_source_without_examples_may_still_change(recollect: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from recollect.services.demo.processes import service_process
 from recollect.services.verification import verify_folder
 from recollect.v1 import store_pb2
 
-from .conftest import run_command
+from .conftest import Service, run_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -60,6 +60,56 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path, small_disk
         assert json.loads(again.stdout)["num_duplicates"] == 5
     assert verify_folder(small_disk / "data").num_segments == 1
     assert len(list((small_disk / "data" / "segments").rglob("*.parquet*"))) == 1
+
+
+def test_a_service_that_can_write_no_more_says_so_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    few = _rows(tmp_path / "few.jsonl", 5)
+    many = _rows(tmp_path / "many.jsonl", 300, num_bytes=2000)
+    # Alike, so that their segment is small, but not what a model reads of them.
+    alike = tmp_path / "alike.jsonl"
+    alike.write_text("".join(ROW % (f"{n} {'ab ' * 60}", n) for n in range(1000)), encoding="utf-8")
+    mix = tmp_path / "mix.yaml"
+    mix.write_text(
+        "name: alike\nbatch_size: 8\nnum_steps: 2\nmax_length: 128\n"
+        "sources:\n  - {source: alike, role: task, share: 1}\n",
+        encoding="utf-8",
+    )
+
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
+        return run_command(*command, "--server", service.address, "--json")
+
+    def held() -> dict[str, tuple[int, int]]:
+        listed = json.loads(run("sources", "list").stdout)
+        return {row["source"]: (row["num_examples"], row["num_segments"]) for row in listed}
+
+    def files() -> list[Path]:
+        kept = (data / "segments", data / "cache")
+        return sorted(path for folder in kept for path in folder.rglob("*") if path.is_file())
+
+    with Service(data, max_file_bytes=150_000) as service:
+        assert run("ingest", few, "--source", "s").returncode == 0
+        assert run("ingest", alike, "--source", "alike").returncode == 0
+        before, present = files(), held()
+        assert present == {"s": (5, 1), "alike": (1000, 1)}
+        for command in (("ingest", many, "--source", "s"), ("mix", "seal", mix)):
+            for _ in range(2):
+                full = run(*command)
+                assert full.returncode == 74, full.stderr
+                assert json.loads(full.stderr)["error"]["reason"] == "STORAGE_FULL"
+                assert full.stdout == ""
+                assert (files(), held()) == (before, present)
+        assert run("audit", "log", "--kind", "plan_sealed").stdout == ""
+        # What fits is still taken, and what is there is still known.
+        assert json.loads(run("ingest", few, "--source", "s").stdout)["num_duplicates"] == 5
+    assert verify_folder(data).num_segments == 2
+    with Service(data) as service:
+        assert (files(), held()) == (before, present)
+        told = json.loads(run("ingest", many, "--source", "s").stdout)
+        assert (told["num_stored"], told["num_duplicates"]) == (300, 0)
+        assert held()["s"][0] == 305
+        assert run("mix", "seal", mix).returncode == 0
+    verify_folder(data)
 
 
 def test_a_service_killed_during_an_ingest_has_all_of_it_or_nothing(tmp_path: Path) -> None:

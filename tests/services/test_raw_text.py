@@ -8,7 +8,7 @@ import pytest
 from recollect.services.demo.processes import service_process
 from recollect.services.demo.sample import DATA
 from recollect.services.labelled import examine
-from recollect.services.privacy import Policy
+from recollect.services.privacy import Policy, scan_bytes
 
 from .conftest import run_command
 
@@ -50,6 +50,42 @@ def test_detected_identifiers_are_nowhere_under_the_data_folder(tmp_path: Path) 
     examined = examine(place / "data", LABELLED, Policy())
     assert examined.num_values > 100
     assert examined.leaks == []
+
+
+NAMES = (
+    "orla.wintermoor@mail.example.com.jsonl",
+    "Complaint of Rosalind Wintermoor.jsonl",
+    "Rosalind_Wintermoor_+12025550143.jsonl",
+)
+IDENTIFIERS = ("orla", "rosalind", "wintermoor", "2025550143")
+
+
+def test_identifiers_in_the_name_of_a_file_are_nowhere(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Parcel {n} is late", "completion": "I am sorry."} for n in range(3)]
+    # Too long for the policy: the row is quarantined, and the ledger points to it.
+    rows.append({"prompt": "x" * 1_000_001, "completion": "No."})
+    place = tmp_path / "place"
+    place.mkdir()
+    stored_names = []
+    with service_process(place, threads=1) as address:
+        for number, name in enumerate(NAMES):
+            (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+            into = ("--source", f"s{number}", "--server", address, "--json")
+            ingested = run_command("ingest", tmp_path / name, *into)
+            assert ingested.returncode == 0, ingested.stderr
+            told = json.loads(ingested.stdout)
+            assert (told["num_stored"], told["num_quarantined"]) == (3, 1)
+            asked = run_command("audit", "origins", "--file", name, "--server", address, "--json")
+            # It is found by its name, which is stored under another.
+            origins = json.loads(asked.stdout)
+            assert [origin["row"] for origin in origins] == [1, 2, 3]
+            (stored_name,) = {origin["file"] for origin in origins}
+            assert told["quarantined"][0]["file"] == stored_name != name
+            assert not [i for i in IDENTIFIERS if i in (ingested.stdout + asked.stdout).lower()]
+            stored_names.append(stored_name)
+    (place / "service.log").rename(place / "data" / "service.log")
+    assert {leak.value for leak in scan_bytes(place / "data", stored_names)} == {0, 1, 2}
+    assert scan_bytes(place / "data", IDENTIFIERS) == []
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

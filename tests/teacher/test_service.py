@@ -15,7 +15,8 @@ from grpc_status import rpc_status
 
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
 from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, seal
+from recollect.mixer.plan import Plan
+from recollect.mixer.sealing import seal
 from recollect.services.ledger import JSON, Entry, Ledger
 from recollect.services.planbook import PlanBook
 from recollect.services.privacy import Deidentifier, Policy
