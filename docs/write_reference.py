@@ -33,7 +33,7 @@ def errors() -> str:
         "code, gRPC answers with its status and carries `google.rpc.ErrorInfo` (domain",
         "`recollect`, the reason, and `message`, `where`, `fix` as metadata). Exit codes follow",
         "BSD `sysexits.h`. Exit code 1 means that a check was made and found something",
-        "(`audit run`, `audit scan`, `doctor`), 2 a wrong command line, 130 Ctrl-C.",
+        "(`audit run`, `audit scan`, `doctor`, `mix diff`), 2 a wrong command line, 130 Ctrl-C.",
         "",
         "| reason | number | exit code | gRPC status | meaning | what to do |",
         "|---|---|---|---|---|---|",
