@@ -27,7 +27,8 @@ import torch
 
 from recollect.mixer.example import Message, Purpose, Role, Speaker
 from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, SourceSnapshot, seal
+from recollect.mixer.plan import Plan, SourceSnapshot
+from recollect.mixer.sealing import seal
 from recollect.services.demo.sample import DATA, FILES
 from recollect.services.intake import IntakeReport, read_examples
 from recollect.services.stream.template import ChatTemplate, Rendered
@@ -45,6 +46,7 @@ from recollect.trainer.evals.refusals import refused
 from recollect.trainer.loop import FineTuning
 from recollect.trainer.model import load_model, load_tokenizer
 from recollect.trainer.settings import Settings
+from recollect.trainer.tally import SourceTally
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "services" / "teacher" / "model"
@@ -98,7 +100,12 @@ class Rows:
     labels: torch.Tensor
     attention_mask: torch.Tensor
     sources: torch.Tensor
-    counts: Mapping[str, int]
+    tallies: Mapping[str, SourceTally]
+    packed: bool = False
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        return torch.arange(self.input_ids.shape[1]).expand(self.input_ids.shape)
 
 
 def collate(step: int, rows: Sequence[Rendered], places: Sequence[int]) -> Rows:
@@ -117,7 +124,7 @@ def collate(step: int, rows: Sequence[Rendered], places: Sequence[int]) -> Rows:
         labels=labels,
         attention_mask=mask,
         sources=torch.tensor(places),
-        counts={},
+        tallies={},
     )
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from recollect.mixer.plan import Plan
+from recollect.mixer.sealing import read_plan
 from recollect.services.client import JOB_SECONDS, connect
 from recollect.services.demo.processes import num_cores, service_process
 from recollect.trainer.loader import ReplayLoader
@@ -143,7 +143,7 @@ def main() -> None:
                 mix_pb2.SealPlanRequest(mix_yaml=MIX, actor="bench"), timeout=JOB_SECONDS
             )
             seal_seconds = time.monotonic() - started
-        plan = Plan.from_json(sealed.plan_json)
+        plan = read_plan(sealed.plan_json)
         started = time.monotonic()
         num_rows = num_tokens = 0
         with Watch(service=service) as streaming, ReplayLoader(address, plan.plan_id) as loader:

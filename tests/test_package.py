@@ -2,15 +2,21 @@
 
 import ast
 import importlib.metadata
-import re
+import json
 import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -101,23 +107,133 @@ def test_import_arrows_hold() -> None:
     assert result.returncode == 0, result.stdout
 
 
+NOT_FOR_TRAINERS = {"presidio-analyzer", "faiss-cpu", "duckdb", "spacy"}
+
+
 def _names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[<>=\[; ]", line)[0].lower() for line in requirements}
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
 
 
-def test_the_trainer_extra_brings_neither_presidio_nor_faiss_nor_duckdb() -> None:
-    extras = PROJECT["project"]["optional-dependencies"]
-    brought = _names(PROJECT["project"]["dependencies"]) | _names(extras["trainer"])
-    seen: set[str] = set()
-    while brought - seen:
-        name = (brought - seen).pop()
-        seen.add(name)
-        try:
-            needs = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
+def _needed(lines: list[str], extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """What these lines require on this machine: names, with the extras asked of them."""
+    for requirement in map(Requirement, lines):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
+            yield canonicalize_name(requirement.name), frozenset(requirement.extras)
+
+
+def _brought(wheel: zipfile.ZipFile, extra: str) -> set[str]:
+    """The distributions that the wheel brings with an extra, directly or not."""
+    (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = message_from_bytes(wheel.read(path))
+    waiting = list(_needed(metadata.get_all("Requires-Dist", []), frozenset({extra})))
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        asked = waiting.pop()
+        if asked in seen:
             continue
-        brought |= _names([line for line in needs if "extra ==" not in line])
-    assert not brought & {"presidio-analyzer", "faiss-cpu", "duckdb", "spacy"}
+        seen.add(asked)
+        name, extras = asked
+        # What is not installed here was not needed here: a GPU build of torch, for example.
+        with suppress(importlib.metadata.PackageNotFoundError):
+            waiting += _needed(importlib.metadata.requires(name) or [], extras)
+    return {name for name, _ in seen}
+
+
+@pytest.mark.slow
+def test_the_trainer_extra_brings_neither_presidio_nor_faiss_nor_duckdb(
+    wheel: zipfile.ZipFile,
+) -> None:
+    for_trainers, for_servers = _brought(wheel, "trainer"), _brought(wheel, "server")
+    assert for_trainers & NOT_FOR_TRAINERS == set()
+    assert for_servers >= NOT_FOR_TRAINERS
+    # Those that are needed by what is needed are counted as well.
+    assert for_trainers >= {"torch", "transformers", "huggingface-hub", "sympy"}
+
+
+@pytest.fixture(scope="module")
+def trainer_environment(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with what `pip install recollect[trainer]` brings, no more.
+
+    The packages are links to those that are installed here, so nothing is fetched or copied.
+    """
+    folder = tmp_path_factory.mktemp("trainer") / "environment"
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in _brought(wheel, "trainer"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            _link(importlib.metadata.distribution(name), site)
+    install = ("install", "--quiet", "--no-deps", "--no-index", str(wheel.filename))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", *install],
+        check=True,
+    )
+    return folder / "bin"
+
+
+def _link(distribution: importlib.metadata.Distribution, site: Path) -> None:
+    tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+    for top in tops:
+        # Two distributions may share a folder, such as `google`.
+        if not (site / top).exists():
+            (site / top).symlink_to(Path(str(distribution.locate_file(top))))
+
+
+def _run_alone(*command: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command that sees nothing of this environment."""
+    return subprocess.run(
+        [str(word) for word in command],
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "160", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_a_trainer_alone_can_import_everything_of_its_own(
+    trainer_environment: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import importlib, importlib.util, pkgutil, sys\n"
+        "import recollect, recollect.trainer, recollect.mixer\n"
+        "for package in (recollect.trainer, recollect.mixer):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "for name in recollect.trainer.__all__:\n"
+        "    getattr(recollect.trainer, name)\n"
+        "unwanted = ('presidio_analyzer', 'faiss', 'duckdb', 'spacy')\n"
+        "assert not any(map(importlib.util.find_spec, unwanted))\n"
+        "assert 'torch' in sys.modules\n"
+        "print(recollect.__file__)\n"
+    )
+    result = _run_alone(trainer_environment / "python", "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(trainer_environment.parent))
+
+
+@pytest.mark.slow
+def test_a_trainer_alone_has_the_command_line_and_is_told_what_it_lacks(
+    trainer_environment: Path, tmp_path: Path
+) -> None:
+    recollect = trainer_environment / "recollect"
+    overview = _run_alone(recollect, "--help")
+    assert overview.returncode == 0, overview.stderr
+    assert "train" in overview.stdout
+    help_of_train = _run_alone(recollect, "train", "--help")
+    assert help_of_train.returncode == 0, help_of_train.stderr
+    assert "--checkpoint-every" in help_of_train.stdout
+    refused = _run_alone(recollect, "serve", "--json", "--set", f"data_folder={tmp_path / 'data'}")
+    assert refused.returncode == 78
+    error = json.loads(refused.stderr)["error"]
+    assert error["reason"] == "PACKAGE_MISSING"
+    assert "recollect[server]" in error["fix"]
+    assert not (tmp_path / "data").exists()
+    doctor = _run_alone(recollect, "doctor", "--json")
+    states = {f["subject"]: f["state"] for f in json.loads(doctor.stdout)["findings"]}
+    assert doctor.returncode == 1
+    assert states["server: presidio_analyzer"] == "missing"
+    assert {state for name, state in states.items() if name.startswith("trainer: ")} == {"ok"}
 
 
 @pytest.mark.parametrize(
