@@ -17,6 +17,7 @@ from . import mix_policy
 from .mix_compare import compare
 from .mix_files import find_plan, read_mix, read_text
 from .mix_preview import preview_json, preview_tables
+from .mix_propose import check_record, propose
 from .mix_trace import trace
 from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, table
 
@@ -134,4 +135,8 @@ def _shown(value: Any) -> str:
 
 app.command(epilog="Example: recollect mix trace PLAN_ID --from 0 --to 640 --world 8")(trace)
 app.command(epilog="Example: recollect mix compare support.yaml --world 4")(compare)
+app.command(
+    epilog="Example: recollect mix propose support.yaml loop.yaml --observations losses.jsonl"
+)(propose)
+app.command("replay", epilog="Example: recollect mix replay proposals.jsonl")(check_record)
 app.add_typer(mix_policy.app, name="policy")
