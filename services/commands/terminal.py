@@ -104,6 +104,7 @@ class Lines(Progress):
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(*columns, **options)
         self._told_at = self.get_time()
+        self._told = ""
 
     def start(self) -> None:
         """Starts no live display."""
@@ -128,7 +129,10 @@ class Lines(Progress):
         self._told_at = now
         task = self._tasks[task_id]
         done = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
-        self.console.print(f"{task.description}{done}", highlight=False, markup=False)
+        line = f"{task.description}{done}"
+        if line != self._told:
+            self.console.print(line, highlight=False, markup=False)
+            self._told = line
 
 
 def progress(*columns: ProgressColumn, as_json: bool = False) -> Progress:

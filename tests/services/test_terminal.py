@@ -63,6 +63,15 @@ def test_a_task_of_unknown_length_tells_what_it_does(
     assert log.getvalue() == "ingest chats: 640 read\n"
 
 
+def test_what_stands_still_is_told_once(lines: Lines, clock: Clock, log: io.StringIO) -> None:
+    with lines as bar:
+        task = bar.add_task("evaluating", total=40)
+        for _ in range(4):
+            clock.now += SECONDS_BETWEEN_LINES
+            bar.update(task, completed=40)
+    assert log.getvalue() == "evaluating: 40 of 40\n"
+
+
 def test_what_is_quickly_done_says_nothing(lines: Lines, log: io.StringIO) -> None:
     with lines as bar:
         bar.advance(bar.add_task("seal", total=1))
