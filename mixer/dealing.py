@@ -6,7 +6,8 @@ step in turn; empty rows fill up the last hand and count as one more source) to 
 of one source in turn). The W ranks colour the edges so that no colour repeats at a hand or a round,
 which König's theorem allows. Then, at the end of any step, after n positions,
 
-- the shards of the step differ in size by at most one row, and so do all rows of any two ranks;
+- the shards of the step differ in size by at most one row, and so do all rows of any two ranks
+  (by at most two after a last, shorter batch);
 - of every source, each rank has served less than one row more or less than its share of what the
   source is owed: |served - L(n)/W| < 1.
 
@@ -51,6 +52,8 @@ LONGEST_TABLE = 1 << 22
 """Rows up to which everything is dealt as one: about a second, and 100 bytes a row meanwhile."""
 SEGMENT_ROWS = 1 << 20
 """Rows of a lap where not even the schedule repeats soon enough."""
+MOST_RANKS = 1 << 12
+"""Ranks that rows are dealt to; the time that dealing takes grows with their number."""
 MOST_LAPS = 2
 """Tables that are kept; there is more than one only where the schedule does not repeat."""
 
@@ -81,6 +84,13 @@ class Dealing:
                 f"a batch of {batch_size} rows cannot be dealt to {world_size} ranks",
                 where="world_size",
                 fix="Use at least 1 rank, and at most as many as a batch has rows.",
+            )
+        if world_size > MOST_RANKS:
+            raise RecollectError(
+                Reason.RANK_INVALID,
+                f"rows are dealt to at most {MOST_RANKS:,} ranks, not to {world_size:,}",
+                where="world_size",
+                fix="Let several processes share a rank's rows.",
             )
         self.schedule = schedule
         self.batch_size = batch_size
@@ -114,8 +124,10 @@ class Dealing:
         """
         if self.world_size == 1:
             return self.schedule.served(min(step * self.batch_size, self._num_positions))
-        lap, within = divmod(step, self.lap_steps)
-        total = self._served_in_lap(lap, within, rank)
+        # The last lap may be cut short by the end of the plan; only whole ones are multiplied.
+        lap_rows = self.lap_steps * self.batch_size
+        lap = min(step * self.batch_size, self._num_positions) // lap_rows
+        total = self._served_in_lap(lap, step - lap * self.lap_steps, rank)
         if not self._repeats:
             for earlier in range(lap):
                 total += self._served_in_lap(earlier, self.lap_steps, rank)

@@ -42,11 +42,11 @@ def outlook(plan: Plan, totals: Sequence[Totals]) -> Outlook:
     # Shares of rows need no measures, even where the rows are packs.
     is_by_rows = plan.mix.unit is Unit.EXAMPLES
     schedule = staged_schedule(plan.mix.timeline.stages) if is_by_rows else plan.schedule
-    used_up = [
-        first_position(schedule, index, source.num_rows)
-        for index, source in enumerate(plan.sources)
-    ]
     num_rows = tuple(schedule.served(plan.num_positions).tolist())
+    used_up = [
+        END if served < source.num_rows else first_position(schedule, index, source.num_rows)
+        for index, (source, served) in enumerate(zip(plan.sources, num_rows, strict=True))
+    ]
     return Outlook(
         num_rows=num_rows,
         exhaustion_steps=_steps(plan, used_up, num_rows),

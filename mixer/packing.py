@@ -38,6 +38,8 @@ PACKING_VERSION = b"recollect-packing-1"
 DEFAULT_WINDOW = 1 << 14
 """Documents that are packed together. More of them hardly pack better, fewer waste more."""
 LARGEST_CAPACITY = 1 << 24
+MOST_PIECES = 1 << 26
+"""Pieces of a source; each takes some tens of bytes."""
 LARGEST_TOTAL = 1 << 61
 """Tokens of a source, at most: sums of them are machine integers."""
 
@@ -303,5 +305,13 @@ def _checked(lengths: Integers, capacity: int, window: int) -> Integers:
             Reason.MIX_INVALID,
             f"an example of {lengths.max()} tokens is too long for a source of {lengths.size}",
             where=f"examples[{int(np.argmax(lengths))}]",
+        )
+    if int((-(-lengths // capacity)).sum()) > MOST_PIECES:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"rows of {capacity} tokens would divide the source into more than {MOST_PIECES:,} "
+            "pieces",
+            where="max_length",
+            fix="Use longer rows.",
         )
     return lengths

@@ -125,9 +125,11 @@ class Plan:
             RecollectError: `MEASURES_DIFFER`, naming the first source whose measures are not those
                 that the plan was sealed with.
         """
+        if not self.needs_measures:
+            return self
         for source in self.sources:
             given = measures[source.name].digest if source.name in measures else "none"
-            if source.measures_digest and given != source.measures_digest:
+            if given != source.measures_digest:
                 raise RecollectError(
                     Reason.MEASURES_DIFFER,
                     f"the measures of {source.name!r} have the digest {given[:12]}; the plan was "
@@ -135,7 +137,34 @@ class Plan:
                     where=f"plan {self.plan_id[:12]}",
                 )
         counts = [source.num_rows for source in self.sources]
-        return replace(self, rows=source_rows(self.mix, counts, measures))
+        complete = replace(self, rows=source_rows(self.mix, counts, measures))
+        complete._check_sealed(measures)
+        return complete
+
+    def _check_sealed(self, measures: Mapping[str, Measures]) -> None:
+        """Refuses a plan that states other rows than sealing it with its measures would give."""
+        served = [0] * len(self.sources)
+        limited = [index for index, source in enumerate(self.sources) if source.limit is not None]
+        if limited:
+            served = self.schedule.served(self.num_positions).tolist()
+        whole = self.num_positions == (self.mix.num_steps or 0) * self.mix.batch_size
+        stopped = any(
+            served[index] == self.sources[index].limit
+            for index in limited
+            if self.sources[index].on_exhaustion is OnExhaustion.STOP
+        )
+        as_measured = all(
+            len(measures[source.name]) == source.num_examples and rows.num_rows == source.num_rows
+            for source, rows in zip(self.sources, self.source_rows, strict=True)
+        )
+        within = all(served[index] <= (self.sources[index].limit or 0) for index in limited)
+        if not (as_measured and within and (whole or stopped)):
+            raise RecollectError(
+                Reason.PLAN_TAMPERED,
+                "the rows that the plan states are not those that its measures give",
+                where=f"plan {self.plan_id[:12]}",
+                fix="Fetch it anew from the service.",
+            )
 
     def batch(self, step: int, erased: Erased | None = None) -> Batch:
         """The global batch of a step: a pure function of the plan, the step and what was erased."""
@@ -205,7 +234,7 @@ class Plan:
         for index in np.unique(batch.sources).tolist():
             rows = np.flatnonzero(batch.sources == index)
             found = self.source_rows[index].pieces(batch.examples[rows])
-            kept = ~np.isin(found.examples, (erased or {}).get(self.sources[index].name, _NONE))
+            kept = ~np.isin(found.examples, self._erased(index, erased or {}))
             columns = (rows[found.rows], found.examples, found.starts, found.stops)
             parts.append([column[kept] for column in columns])
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -263,7 +292,7 @@ class Plan:
     def _gone(self, index: int, erased: Erased) -> Booleans | None:
         """For each row of a source, whether nothing of it is left; None where all is there."""
         source, rows = self.sources[index], self.source_rows[index]
-        examples = erased.get(source.name, _NONE)
+        examples = self._erased(index, erased)
         if not len(examples):
             return None
         gone = np.zeros(source.num_examples, dtype=np.bool_)
@@ -278,6 +307,21 @@ class Plan:
                 fix="Seal a new plan without it.",
             )
         return gone
+
+    def _erased(self, index: int, erased: Erased) -> Integers:
+        """The examples of a source that are erased, as row numbers that it has."""
+        source = self.sources[index]
+        examples = np.asarray(erased.get(source.name, _NONE))
+        if not examples.size:
+            return _NONE
+        known = examples.dtype.kind in "iu" and 0 <= examples.min() <= examples.max()
+        if not known or int(examples.max()) >= source.num_examples:
+            raise RecollectError(
+                Reason.PLAN_OUT_OF_RANGE,
+                f"erased examples are row numbers 0 … {source.num_examples - 1}",
+                where=f"erased[{source.name!r}]",
+            )
+        return examples.astype(np.int64)
 
 
 _NONE = np.empty(0, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -27,6 +28,11 @@ from .plan import (
 )
 from .rows import SourceRows
 from .timeline import END
+
+MOST_WEIGHED = 1 << 27
+"""Rows of a plan by tokens: they are weighed one by one, some ten million a second."""
+LONGEST_PLAN = 1 << 20
+"""Characters of a plan's JSON."""
 
 
 def seal(
@@ -91,13 +97,15 @@ def read_plan(text: str, measures: Mapping[str, Measures] | None = None) -> Plan
         RecollectError: `VERSION_UNKNOWN`, or `PLAN_TAMPERED` if it is not what its id says.
     """
     try:
+        if len(text) > LONGEST_PLAN:
+            raise ValueError("no mix is that long")
         content = json.loads(text)
         stated = content.pop("plan_id")
         version = content["version"]
         sealed_id = plan_id_of(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _tampered("the text is not a plan") from None
-    if version != PLAN_VERSION:
+    if type(version) is not int or version != PLAN_VERSION:
         raise RecollectError(
             Reason.VERSION_UNKNOWN,
             f"the plan has version {version!r}; this program reads {PLAN_VERSION}",
@@ -220,6 +228,14 @@ def _num_positions(
 ) -> int:
     """Rows until the steps are done or a source stops the plan; refuses what runs out before."""
     most = mix.num_steps * mix.batch_size if mix.num_steps else _most_positions(mix, sources, rows)
+    if mix.unit is not Unit.EXAMPLES and most > MOST_WEIGHED:
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"the plan may have {most:,} rows; by tokens at most {MOST_WEIGHED:,} are served, "
+            "since each has to be weighed",
+            where="num_steps",
+            fix="Take fewer steps or longer rows, or count examples.",
+        )
     if most >= END:
         raise RecollectError(
             Reason.MIX_INVALID,
@@ -334,16 +350,17 @@ def _unsealed(content: Mapping[str, object], plan_id: str) -> Plan:
                 role=item.role,
                 share=item.share,
                 num_examples=_held(mix, item, held, where="").num_examples,
-                num_rows=operator.index(stated["num_rows"]),
+                num_rows=_count(stated["num_rows"]),
                 content_digest=held[item.source].content_digest,
-                measures_digest=_text(stated["measures_digest"]),
+                measures_digest=_digest(stated["measures_digest"]),
                 on_exhaustion=item.on_exhaustion,
                 max_epochs=item.max_epochs,
             )
             for item, stated in zip(mix.sources, items, strict=True)
         )
         num_positions = content["num_positions"]
-        if not isinstance(num_positions, int) or num_positions < 1:
+        most = min((mix.num_steps or END) * mix.batch_size, END - 1)
+        if type(num_positions) is not int or not 1 <= num_positions <= most:
             raise TypeError("expected a number of rows")
         return Plan(
             plan_id=plan_id,
@@ -357,6 +374,18 @@ def _unsealed(content: Mapping[str, object], plan_id: str) -> Plan:
         )
     except (KeyError, TypeError, ValueError, RecollectError):
         raise _tampered("the content cannot be sealed again") from None
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 1 <= value < END:
+        raise TypeError("expected a number of rows")
+    return value
+
+
+def _digest(value: object) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", _text(value)):
+        raise TypeError("expected a digest")
+    return _text(value)
 
 
 def _text(value: object) -> str:

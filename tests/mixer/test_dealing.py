@@ -168,6 +168,29 @@ def test_where_nothing_repeats_the_bound_says_how_often_rounds_break_off(
     assert worst_from_fair(rank_counts(dealing, 250), dealing) < dealing.bound
 
 
+@given(shares(), st.integers(1, 6), st.integers(0, 9), st.integers(1, 400), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_what_a_rank_has_served_is_what_it_was_dealt(
+    parts: list[Fraction], world_size: int, more: int, num_positions: int, pick: int
+) -> None:
+    batch_size = world_size + more
+    schedule = Schedule(parts)
+    dealing = Dealing(schedule, batch_size, world_size, num_positions)
+    step = pick % (-(-num_positions // batch_size) + 1)
+    end = min(step * batch_size, num_positions)
+    sources, _ = schedule.at(np.arange(end))
+    ranks = np.concatenate([np.empty(0, int), *(dealing.ranks(n) for n in range(step))])[:end]
+    for rank in range(world_size):
+        expected = np.bincount(sources[ranks == rank], minlength=len(parts))
+        assert dealing.served(step, rank).tolist() == expected.tolist()
+
+
+def test_more_ranks_than_can_be_dealt_to_are_refused() -> None:
+    with pytest.raises(RecollectError) as caught:
+        Dealing(Schedule(SUPPORT), 10**6, 999_983)
+    assert caught.value.reason is Reason.RANK_INVALID
+
+
 @pytest.mark.parametrize("world_size", [0, -1, 33])
 def test_more_ranks_than_rows_are_refused(world_size: int) -> None:
     with pytest.raises(RecollectError) as caught:

@@ -70,3 +70,10 @@ def test_what_is_erased_is_in_no_piece_and_the_rest_stays_where_it_is(packing: s
         for row in np.flatnonzero(~kept).tolist():  # a pack of which nothing was left
             name = names[int(before.sources[row])]
             assert set(held.examples[held.rows == row].tolist()) <= set(gone[name].tolist())
+
+
+@pytest.mark.parametrize("gone", [np.array([-1]), np.array([500]), np.ones(500, dtype=bool)])
+def test_examples_that_there_are_not_cannot_be_erased(sealed: Sealed, gone: np.ndarray) -> None:  # type: ignore[type-arg]
+    with pytest.raises(RecollectError) as caught:
+        sealed().batch(0, {"tickets": gone})
+    assert caught.value.reason is Reason.PLAN_OUT_OF_RANGE

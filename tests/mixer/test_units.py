@@ -9,8 +9,8 @@ import pytest
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.measures import Measures
-from recollect.mixer.mix import Mix
-from recollect.mixer.plan import Plan, weights_of
+from recollect.mixer.mix import Mix, canonical_json
+from recollect.mixer.plan import Plan, plan_id_of, weights_of
 from recollect.mixer.sealing import differences, read_plan, seal
 
 from .corpus import held, mapping, measures, plan
@@ -225,6 +225,46 @@ def test_runs_outside_their_examples_are_refused() -> None:
         with pytest.raises(RecollectError) as caught:
             Measures(**{key: np.array(column) for key, column in bad.items()})
         assert caught.value.reason is Reason.MEASURES_DIFFER
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("num_positions",), 1921),
+        (("num_positions",), 19),
+        (("num_positions",), True),
+        (("num_positions",), 10**30),
+        (("sources", 0, "num_rows"), 1),
+        (("sources", 0, "num_rows"), 0),
+        (("sources", 0, "num_examples"), 10**9),
+        (("sources", 0, "measures_digest"), ""),
+        (("version",), 2.0),
+    ],
+)
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_forged_plan_with_a_fitting_id_is_refused_by_its_measures(
+    path: tuple[Any, ...], value: object, stops: bool
+) -> None:
+    sources = mapping()["sources"]
+    if stops:
+        sources[0]["on_exhaustion"] = "stop"
+    honest = plan(unit="tokens", packing="best_fit", sources=sources)
+    content = honest.content()
+    target: Any = content
+    for part in path[:-1]:
+        target = target[part]
+    target[path[-1]] = value
+    forged = canonical_json({**content, "plan_id": plan_id_of(content)})
+    with pytest.raises(RecollectError) as caught:
+        read_plan(forged, measures())
+    expected = (Reason.PLAN_TAMPERED, Reason.MEASURES_DIFFER, Reason.VERSION_UNKNOWN)
+    assert caught.value.reason in expected
+
+
+def test_a_plan_by_tokens_that_takes_too_long_to_weigh_is_refused() -> None:
+    with pytest.raises(RecollectError, match="has to be weighed") as caught:
+        plan(unit="tokens", num_steps=10**9)
+    assert caught.value.where == "num_steps"
 
 
 def test_a_plan_with_other_rows_than_sealing_gives_is_refused() -> None:
