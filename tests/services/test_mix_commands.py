@@ -22,6 +22,7 @@ import yaml
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.measures import Measures
 from recollect.mixer.plan import Plan
+from recollect.mixer.proposers import read_proposer_yaml
 from recollect.mixer.sealing import read_plan
 from recollect.services import cli
 from recollect.services.client import connect
@@ -480,7 +481,9 @@ def test_a_mix_is_compared_with_the_rules_of_others(tmp_path: Path) -> None:
 
 def test_the_mix_and_the_policy_of_the_guide_can_be_used(tmp_path: Path) -> None:
     guide = Path(__file__).parents[2] / "docs" / "how-to" / "mix.md"
-    mix, policy = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    text = guide.read_text(encoding="utf-8")
+    mix, policy, loop = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert read_proposer_yaml(loop)
     (tmp_path / "mix.yaml").write_text(mix, encoding="utf-8")
     (tmp_path / "policy.yaml").write_text(policy, encoding="utf-8")
     checked = here("mix", "policy", "check", tmp_path / "policy.yaml", tmp_path / "mix.yaml")
