@@ -73,7 +73,7 @@ def test_what_is_erased_is_in_no_piece_and_the_rest_stays_where_it_is(packing: s
 
 
 @pytest.mark.parametrize("gone", [np.array([-1]), np.array([500]), np.ones(500, dtype=bool)])
-def test_examples_that_there_are_not_cannot_be_erased(sealed: Sealed, gone: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_examples_that_there_are_not_cannot_be_erased(sealed: Sealed, gone: np.ndarray) -> None:
     with pytest.raises(RecollectError) as caught:
         sealed().batch(0, {"tickets": gone})
     assert caught.value.reason is Reason.PLAN_OUT_OF_RANGE
