@@ -97,7 +97,7 @@ class Dealing:
         self.world_size = world_size
         self._num_positions = num_positions
         self._num_hands = -(-batch_size // world_size)
-        lap_steps, self.is_exact = _lap(schedule, batch_size, world_size, num_positions)
+        lap_steps, self.is_exact = _lap_steps(schedule, batch_size, world_size, num_positions)
         self.lap_steps = lap_steps
         """Steps that are dealt together."""
         period = _period(schedule)
@@ -149,8 +149,8 @@ class Dealing:
         place = rank if self.is_exact else self._place_of(rank, lap)
         table = self._lap(0 if self._repeats else lap)[:num_steps].ravel()
         rows = np.flatnonzero(table == place) + first
-        limit = rows[rows < self._num_positions]
-        counts += np.bincount(self.schedule.at(limit)[0], minlength=counts.size)
+        sources, _ = self.schedule.at(rows[rows < self._num_positions])
+        counts += np.bincount(sources, minlength=counts.size)
         return counts
 
     def _place_of(self, rank: int, lap: int) -> int:
@@ -159,7 +159,10 @@ class Dealing:
 
     @cached_property
     def bound(self) -> Fraction:
-        """At the end of any step, |served - L(n)/W| is less than this for every source and rank."""
+        """At the end of any step, |served - L(n)/W| is less than this for every source and rank.
+
+        By tokens, where rows are not what the shares are of, L(n) is the rows served by all.
+        """
         if self.is_exact:
             return Fraction(1)
         if not self._repeats:
@@ -244,7 +247,7 @@ class Dealing:
         return np.ascontiguousarray(dealt[:, : self.batch_size])
 
 
-def _lap(
+def _lap_steps(
     schedule: Schedule | LengthwiseSchedule, batch_size: int, world_size: int, num_positions: int
 ) -> tuple[int, bool]:
     """Steps that are dealt together, and whether the next ones begin afresh."""

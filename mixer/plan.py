@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .batch import Batch, batch_digest
 from .dealing import Dealing
 from .errors import Reason, RecollectError
-from .example import Purpose, Role
+from .example import Purpose
 from .lengthwise import LengthwiseSchedule
 from .limits import RatioPolicy
 from .measures import Measures
@@ -23,6 +23,7 @@ from .mix import Mix, OnExhaustion, Unit, canonical_json
 from .packing import Packing, Pieces
 from .rows import SourceRows
 from .schedule import Schedule
+from .source import SealedSource, SourceSnapshot
 from .timeline import END, Stage, Timeline
 
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -34,42 +35,6 @@ AnySchedule: TypeAlias = Schedule | LengthwiseSchedule
 PLAN_VERSION = 2
 """Changes whenever the same plan would mean other batches: with any change to the schedule, the
 permutation, the packing, the dealing or the measures. Golden vectors in the tests hold them."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceSnapshot:
-    """What the store holds of a source at one moment."""
-
-    name: str
-    role: Role
-    purpose: Purpose
-    num_examples: int
-    content_digest: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SealedSource:
-    """A source inside a plan."""
-
-    name: str
-    role: Role
-    share: Fraction
-    """Its share at the first step."""
-    num_examples: int
-    num_rows: int
-    """Rows of one pass: examples, or packs of them."""
-    content_digest: str
-    measures_digest: str
-    """Of the lengths that the plan depends on; empty if it depends on none."""
-    on_exhaustion: OnExhaustion
-    max_epochs: int | None
-
-    @property
-    def limit(self) -> int | None:
-        """Most rows that it may serve, or None if there is no limit."""
-        if self.max_epochs is None and self.on_exhaustion is OnExhaustion.REPEAT:
-            return None
-        return self.num_rows * (self.max_epochs or 1)
 
 
 @dataclass(frozen=True, kw_only=True)

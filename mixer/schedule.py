@@ -27,7 +27,6 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
@@ -35,6 +34,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .blocks import Block, Place, Stretch
 from .errors import Reason, RecollectError
 from .releases import SERVE, SOURCES, Line, serve
 from .shares import check_shares
@@ -57,54 +57,6 @@ MOST_LAPS = 4
 """Periods of a stage in which its order must have begun to repeat for a table to be made."""
 COMPILED_FROM = 1 << 16
 """Rows from which compiled code is faster, its loading included."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Consecutive positions that were computed together."""
-
-    first: int
-    sources: Integers
-    ordinals: Integers
-    served: Integers
-    """Rows that each source has served before it."""
-    waiting: Integers
-    """What waits after its last row, so that the next block can go on from there."""
-
-    @property
-    def last(self) -> int:
-        """The position after it."""
-        return self.first + len(self.sources)
-
-    @cached_property
-    def by_source(self) -> tuple[Integers, Integers]:
-        """Its rows ordered by source, and where each source begins among them."""
-        counts = np.bincount(self.sources, minlength=len(self.served))
-        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        return np.argsort(self.sources, kind="stable").astype(np.int64), starts
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
-    """Positions that are cut into blocks in one way."""
-
-    first: int
-    block_length: int
-    repeats: bool
-    """Whether its first block is all of it, over and over."""
-    per_lap: Integers
-    """Rows that each source serves in that block; zeros if it does not repeat."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """A block where it lies: moved by whole laps if it repeats."""
-
-    block: Block
-    moved: int
-    """Positions by which it is moved."""
-    served: Integers
-    """Rows that each source has served before it."""
 
 
 class Schedule:
