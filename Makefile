@@ -22,7 +22,7 @@ demo: $(stamp) ## Set up, then run the demo: ingest, mix, train six times, repor
 
 test: $(stamp) check ## Set up, then run lint, types, wire-contract checks and all tests.
 	@echo "== tests"
-	@$(bin)/python -m pytest $(TEST_ARGS)
+	@$(bin)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 check: $(stamp) ## Lint, formatting, types, import arrows, wire contract.
 	@echo "== ruff" && $(bin)/ruff check . && $(bin)/ruff format --check .

@@ -96,7 +96,9 @@ def test_lines_are_for_logs_that_people_read(
 
 
 INTERRUPTED = """
-import importlib.abc, sys, time
+import importlib.abc, signal, sys, time
+# As a terminal starts it: whoever runs the tests may have had interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == "recollect.services.cli":
@@ -109,14 +111,14 @@ main()
 
 
 def test_an_interrupt_while_the_command_line_loads_leaves_no_traceback() -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "loading\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=50)
     assert (process.returncode, errors) == (130, "")
