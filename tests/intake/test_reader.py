@@ -270,7 +270,7 @@ def test_missing_file_folder_and_unknown_suffix_are_told_apart(tmp_path: Path) -
     [
         ("a.jsonl", b""),
         ("a.jsonl", b"\n \n"),
-        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
         ("a.json", b" [ \n ] \n"),
         ("a.csv", b""),
         ("a.csv", b"prompt,completion\r\n"),
