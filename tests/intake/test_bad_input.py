@@ -22,6 +22,7 @@ from recollect.services.intake import IntakeLimits, IntakeReport, read_examples
 
 Written = Callable[[str, bytes | str], Path]
 SECRET = "Crystal-Minh-4711"
+CUT_GZIP = gzip.compress(SECRET.encode(), mtime=0)[:-9]
 
 
 def reachable_text(error: BaseException | None) -> Iterator[str]:
@@ -70,7 +71,7 @@ def refusal(path: Path, **settings: object) -> RecollectError:
         ("a.csv", f"text,text\n{SECRET},1\n", "INPUT_MALFORMED", ":1"),
         ("a.csv", f"text,n\r{SECRET},1\r", "INPUT_MALFORMED", ":1"),
         ("a.csv", f"{SECRET} 1,{SECRET} 2\nx,y\n", "INPUT_UNKNOWN_FORMAT", ":2"),
-        ("a.jsonl.gz", gzip.compress(SECRET.encode(), mtime=0)[:-9], "INPUT_MALFORMED", "a.jsonl.gz"),
+        ("a.jsonl.gz", CUT_GZIP, "INPUT_MALFORMED", "a.jsonl.gz"),
         ("a.jsonl", b"\x1f\x8bx" + SECRET.encode(), "INPUT_MALFORMED", "a.jsonl"),
         ("a.parquet", SECRET.encode(), "INPUT_MALFORMED", "a.parquet"),
         ("a.parquet", b"", "INPUT_MALFORMED", "a.parquet"),
