@@ -1,19 +1,15 @@
-"""Documents: YAML read exactly and safely, and what is wrong with one told in plain words.
+"""Documents: mixes and policies as parsed data, and what is wrong with one told in plain words.
 
-Mixes and policies are documents. A decimal stays the text that it is, so nothing is rounded before
-it is understood; tags, aliases, repeated keys and deep nesting are refused before anything is made
-of them. A refusal names the field, what was given and what is allowed.
+A refusal names the field, what was given and what is allowed.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from .errors import Reason, RecollectError
@@ -21,10 +17,6 @@ from .errors import Reason, RecollectError
 Model = TypeVar("Model", bound=BaseModel)
 Details: TypeAlias = Mapping[str, Any]
 
-LONGEST_TEXT = 1 << 18
-"""Characters of YAML that are read; a mix of a thousand sources has half of that."""
-DEEPEST_NESTING = 8
-"""Levels of YAML that are read; a mix has three. Many levels take a parser very long."""
 LONGEST_QUOTE = 40
 """Characters of a wrong value that a refusal repeats."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
@@ -39,27 +31,6 @@ _PATTERNS = {
 def canonical_json(value: object) -> str:
     """The one JSON text of a value: keys sorted, no spaces."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def parse_document(text: str, *, noun: str = "mix", reason: Reason = Reason.MIX_INVALID) -> object:
-    """The value of a YAML text: plain data only, and decimals as they are written.
-
-    Args:
-        text: the YAML.
-        noun: what a refusal calls the whole document.
-        reason: the reason of a refusal.
-
-    Raises:
-        RecollectError: `reason`, with line and column where they are known.
-    """
-    try:
-        return _parse(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else noun
-        raise RecollectError(reason, error.problem or "it is not YAML", where=where) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise RecollectError(reason, "it is not YAML that can be read", where=noun) from None
 
 
 def read_model(model: type[Model], data: object, *, noun: str, reason: Reason) -> Model:
@@ -87,62 +58,6 @@ def quote(value: object) -> str:
     except ValueError:  # a whole number of thousands of digits
         return "a very long number"
     return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
-
-
-class _ExactLoader(yaml.SafeLoader):
-    """Reads YAML without rounding: a decimal stays the text that it is. Keys may not repeat."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            # A key that is itself a list or a mapping is refused by the loader.
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise _marked(f"key {quote(key.value)} is given twice", key.start_mark)
-            seen.update([key.value] if isinstance(key, yaml.ScalarNode) else [])
-        return super().construct_mapping(node, deep)
-
-
-def _as_written(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    """A decimal as its text."""
-    return str(node.value)
-
-
-def _plain_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """A whole number; none that YAML reads otherwise than people do, 012 as 10 or 1:30 as 90."""
-    number = loader.construct_yaml_int(node)
-    if not _PLAIN_NUMBER.fullmatch(node.value):
-        raise _marked("a whole number is written in plain digits", node.start_mark)
-    return int(number)
-
-
-_PLAIN_NUMBER = re.compile("[-+]?(0|[1-9][0-9_]*)")
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_ExactLoader.add_constructor("tag:yaml.org,2002:float", _as_written)
-_ExactLoader.add_constructor("tag:yaml.org,2002:int", _plain_number)
-# Only true and false are truth values; a source may be called no, on or off.
-_ExactLoader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if rule[0] != _BOOLEAN]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_ExactLoader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$"), list("tf"))
-
-
-def _parse(text: str) -> object:
-    if len(text) > LONGEST_TEXT:
-        raise _marked(f"the text is longer than {LONGEST_TEXT} characters", None)
-    depth = 0
-    for event in yaml.parse(text, Loader=_ExactLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST_NESTING:
-            raise _marked("it is nested too deeply", event.start_mark)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise _marked("tags and aliases are not read", event.start_mark)
-    return yaml.load(text, Loader=_ExactLoader)  # a SafeLoader: makes plain data only
-
-
-def _marked(problem: str, mark: Any) -> yaml.MarkedYAMLError:
-    return yaml.constructor.ConstructorError(None, None, problem, mark)
 
 
 def _refusal(

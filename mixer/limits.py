@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .document import Name, canonical_json, parse_document, read_model
+from .document import Name, canonical_json, read_model
 from .errors import Reason, RecollectError
 from .example import Role
 from .shares import format_percent
@@ -111,16 +111,6 @@ class RatioPolicy(BaseModel):
             RecollectError: `POLICY_INVALID` with the path of the first field that is wrong.
         """
         return read_model(cls, data, noun="policy", reason=Reason.POLICY_INVALID)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> RatioPolicy:
-        """The policy that a YAML text describes.
-
-        Raises:
-            RecollectError: `POLICY_INVALID` with the line or the field that is wrong.
-        """
-        data = parse_document(text, noun="policy", reason=Reason.POLICY_INVALID)
-        return cls.from_mapping(data)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from .document import Name, canonical_json, parse_document, read_model
+from .document import Name, canonical_json, read_model
 from .errors import Reason, RecollectError
 from .example import Purpose, Role
 from .packing import Packing
@@ -200,15 +200,6 @@ class Mix(BaseModel):
                 `MIX_SHARES`.
         """
         return read_model(cls, data, noun="mix", reason=Reason.MIX_INVALID)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> Mix:
-        """The mix that a YAML text describes; decimals are read as they are written.
-
-        Raises:
-            RecollectError: `MIX_INVALID` with the line or the field that is wrong, or `MIX_SHARES`.
-        """
-        return cls.from_mapping(parse_document(text))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

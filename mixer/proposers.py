@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from .bandit import Exp3Like
-from .document import parse_document, quote, read_model
+from .document import quote, read_model
 from .errors import Reason, RecollectError
 from .example import Role
 from .guardrail_loop import GuardrailLoop
@@ -67,11 +67,6 @@ def read_proposer(data: object) -> Proposer | Ramp:
             where="kind",
         )
     return read_model(PROPOSERS[kind], data, noun="proposer", reason=Reason.POLICY_INVALID)
-
-
-def read_proposer_yaml(text: str) -> Proposer | Ramp:
-    """The proposer that a YAML text describes."""
-    return read_proposer(parse_document(text, noun="proposer", reason=Reason.POLICY_INVALID))
 
 
 def replay(inputs: Mapping[str, Any]) -> Proposal | None:

@@ -26,6 +26,7 @@ from .replay import ReplayStore, Snapshot
 from .status import Context, translated
 from .stream import TokenCaches
 from .threads import finished, in_thread
+from .yaml_text import mix_from_yaml, policy_from_yaml
 
 MOST_WORLDS = 16
 """Numbers of ranks that one preview examines."""
@@ -96,7 +97,7 @@ class MixServicer(MixServiceServicer):
         needs are built. A source that teaches nothing is refused.
         """
         snapshot = self._store.snapshot()
-        mix = Mix.from_yaml(mix_yaml)
+        mix = mix_from_yaml(mix_yaml)
         if mix.max_length > self._max_length:
             raise RecollectError(
                 Reason.MIX_INVALID,
@@ -152,7 +153,7 @@ class MixServicer(MixServiceServicer):
                 fix=f"Ask for at most {MOST_WORLDS} at a time.",
             )
         tried = request.policy_yaml
-        policy = RatioPolicy.from_yaml(tried) if tried else self._policy
+        policy = policy_from_yaml(tried) if tried else self._policy
         plan, contents = self._plan(request.mix_yaml, policy)
         found = preview(plan, contents, world_sizes=request.world_sizes)
         return preview_to_wire(found, plan.mix.batch_size)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.limits import RatioPolicy
+from .yaml_text import policy_from_yaml
 
 
 def read_ratio_policy(path: Path) -> RatioPolicy:
@@ -24,7 +25,7 @@ def read_ratio_policy(path: Path) -> RatioPolicy:
             fix="Name an existing UTF-8 file, or leave the policy out.",
         ) from None
     try:
-        return RatioPolicy.from_yaml(text)
+        return policy_from_yaml(text)
     except RecollectError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise RecollectError(error.reason, error.message, where=where, fix=error.fix) from None

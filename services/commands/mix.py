@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ...mixer.mix import Mix
 from ...mixer.sealing import differences
 from ...v1 import mix_pb2 as wire
 from ..client import JOB_SECONDS, connect
+from ..yaml_text import mix_from_yaml
 from . import mix_policy
 from .mix_compare import compare
 from .mix_files import find_plan, read_mix, read_text
@@ -67,7 +67,7 @@ def preview(
     if as_json:
         print_json(preview_json(answer))
         return
-    for part in preview_tables(answer, Mix.from_yaml(mix_yaml).unit):
+    for part in preview_tables(answer, mix_from_yaml(mix_yaml).unit):
         console.print(part, highlight=False)
 
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ...mixer.mix import Mix
 from ...mixer.peers import PeerRow
 from ...mixer.peers import compare as compare_rules
+from ..yaml_text import mix_from_yaml
 from .mix_files import read_mix
 from .terminal import JsonOption, console, notes, print_json, table
 
@@ -32,7 +32,7 @@ def compare(
 
     Every rule serves the shares of the first step, in rows; no service is needed.
     """
-    recipe = Mix.from_yaml(read_mix(mix))
+    recipe = mix_from_yaml(read_mix(mix))
     # Who rests at the first step is not mixed there.
     present = [item for item in recipe.sources if item.share]
     shares = [item.share for item in present]

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ...mixer.limits import ANY_SHARE, BASIS_POINTS, Limits, Margin, Range, check_limits
-from ...mixer.mix import Mix
 from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
+from ..yaml_text import mix_from_yaml
 from .mix_files import read_mix
 from .terminal import JsonOption, console, print_json, table
 
@@ -30,7 +30,7 @@ def check(
     read = read_ratio_policy(policy)
     margins: list[Margin] = []
     if mix is not None:
-        recipe = Mix.from_yaml(read_mix(mix))
+        recipe = mix_from_yaml(read_mix(mix))
         roles = {item.source: item.role for item in recipe.sources}
         stages = [stage.shares for stage in recipe.timeline.stages]
         limits = check_limits(read, roles, *stages)

@@ -15,10 +15,11 @@ from ...mixer.limits import BASIS_POINTS, Limits, RatioPolicy
 from ...mixer.mix import Mix
 from ...mixer.projection import project
 from ...mixer.proposals import Observation, Proposal, Proposer
-from ...mixer.proposers import read_proposer_yaml, replay
+from ...mixer.proposers import replay
 from ...mixer.ramp import Ramp
 from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
+from ..yaml_text import mix_from_yaml, proposer_from_yaml
 from .mix_files import read_mix, read_text
 from .terminal import JsonOption, console, print_json
 
@@ -44,12 +45,12 @@ def propose(
     as_json: JsonOption = False,
 ) -> None:
     """Print the changes of shares that a policy would make, ready for the mix; change nothing."""
-    recipe = Mix.from_yaml(read_mix(mix))
+    recipe = mix_from_yaml(read_mix(mix))
     limits = Limits.of(
         NO_LIMITS if policy is None else read_ratio_policy(policy),
         {item.source: item.role for item in recipe.sources},
     )
-    chosen = read_proposer_yaml(read_text(proposer, "proposer"))
+    chosen = proposer_from_yaml(read_text(proposer, "proposer"))
     found = list(_proposals(chosen, recipe, limits, observations))
     if record is not None:
         record.write_text("".join(f"{item.to_json()}\n" for item in found), encoding="utf-8")

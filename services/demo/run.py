@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from ...mixer.errors import RecollectError
-from ...mixer.mix import Mix
 from ...v1 import audit_pb2, mix_pb2, teacher_pb2
 from ...v1.store_pb2 import Role
 from ..client import CALL_SECONDS, JOB_SECONDS, ServiceClient, connect
 from ..config import SHIPPED_MODEL
 from ..verification import verify_folder
+from ..yaml_text import mix_from_yaml
 from . import stages
 from .processes import num_cores, service_process
 from .record import (
@@ -84,7 +84,7 @@ class Demo:
         )
         preview = stages.preview_mix(client, ARMS[MIX])
         jobs = self._seal()
-        max_length = Mix.from_yaml(mix_text(ARMS[MIX], seed=0)).max_length
+        max_length = mix_from_yaml(mix_text(ARMS[MIX], seed=0)).max_length
         evaluations = self._seal_evaluations(EVALUATIONS, max_length)
         refusals = self._seal_evaluations(REFUSAL_PROMPTS, max_length)
         annotated = stages.annotate(client, next(j for j in jobs if j.arm == MIX).plan_id, bar)

@@ -18,7 +18,6 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from recollect.mixer.errors import Reason, RecollectError
-from recollect.mixer.mix import Mix
 from recollect.services.demo import build_sample, sample
 from recollect.services.demo.build_sample import (
     Split,
@@ -29,6 +28,7 @@ from recollect.services.demo.build_sample import (
     texts,
     without_contacts,
 )
+from recollect.services.yaml_text import mix_from_yaml
 
 SAMPLE = files("recollect.services.demo") / "data"
 ROWS = {
@@ -321,7 +321,7 @@ def test_files_of_one_source_say_the_same_of_it() -> None:
 
 @pytest.mark.parametrize("name", ["support", "task_only"])
 def test_a_mix_differs_from_another_in_its_seed_alone(name: str) -> None:
-    first, second = (Mix.from_yaml(sample.mix_text(name, seed=seed)) for seed in (0, 7))
+    first, second = (mix_from_yaml(sample.mix_text(name, seed=seed)) for seed in (0, 7))
     assert (first.seed, second.seed) == (0, 7)
     assert second.model_copy(update={"seed": 0}) == first
 

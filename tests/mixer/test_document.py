@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recollect.mixer.document import LONGEST_QUOTE, parse_document, quote
+from recollect.mixer.document import LONGEST_QUOTE, quote
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.mix import Mix
+from recollect.services.yaml_text import parse_yaml
 
 MIX = {
     "name": "support",
@@ -97,15 +98,15 @@ def test_a_number_of_thousands_of_digits_can_be_quoted() -> None:
 
 def test_a_repeated_key_is_found_among_many() -> None:
     lines = "\n".join(f"k{number}: 1" for number in range(2000))
-    assert parse_document(lines) == {f"k{number}": 1 for number in range(2000)}
+    assert parse_yaml(lines) == {f"k{number}": 1 for number in range(2000)}
     with pytest.raises(RecollectError, match="key 'k0' is given twice") as caught:
-        parse_document(f"{lines}\nk0: 2")
+        parse_yaml(f"{lines}\nk0: 2")
     assert caught.value.where == "line 2001, column 1"
 
 
 def test_words_stay_words_and_decimals_stay_as_written() -> None:
     text = "{no: on, yes: Off, true: false, share: 0.10, count: 1_000, e: 1.0e-5}"
-    assert parse_document(text) == {
+    assert parse_yaml(text) == {
         "no": "on",
         "yes": "Off",
         True: False,
@@ -118,12 +119,12 @@ def test_words_stay_words_and_decimals_stay_as_written() -> None:
 @pytest.mark.parametrize("number", ["012", "0x10", "0b11", "1:30"])
 def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(number: str) -> None:
     with pytest.raises(RecollectError, match="plain digits") as caught:
-        parse_document(f"seed: {number}")
+        parse_yaml(f"seed: {number}")
     assert caught.value.where == "line 1, column 7"
 
 
 @pytest.mark.parametrize("text", ["? [a]\n: 1", "? {a: 1}\n: 1", "{[a]: 1, [a]: 2}"])
 def test_a_key_that_is_no_word_is_refused(text: str) -> None:
     with pytest.raises(RecollectError) as caught:
-        parse_document(text, noun="policy", reason=Reason.POLICY_INVALID)
+        parse_yaml(text, noun="policy", reason=Reason.POLICY_INVALID)
     assert caught.value.reason is Reason.POLICY_INVALID

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Role
 from recollect.mixer.limits import BASIS_POINTS, Limits, RatioPolicy, check_limits
+from recollect.services.yaml_text import policy_from_yaml
 
 YAML = """
 version: 1
@@ -28,7 +29,7 @@ SHARES = (Fraction(7, 10), Fraction(1, 4), Fraction(3, 100), Fraction(2, 100))
 
 def refused(text: str) -> RecollectError:
     with pytest.raises(RecollectError) as caught:
-        RatioPolicy.from_yaml(text)
+        policy_from_yaml(text)
     return caught.value
 
 
@@ -40,19 +41,19 @@ def violated(policy: RatioPolicy, *stages: tuple[Fraction, ...]) -> RecollectErr
 
 
 def test_a_policy_is_read_from_yaml() -> None:
-    policy = RatioPolicy.from_yaml(YAML)
+    policy = policy_from_yaml(YAML)
     assert policy.roles[Role.REFUSAL].floor == 500
     assert policy.roles[Role.TASK].ceiling == 8000
     assert RatioPolicy.from_mapping(json.loads(policy.to_json())) == policy
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_spelling() -> None:
-    policy = RatioPolicy.from_yaml(YAML)
+    policy = policy_from_yaml(YAML)
     swapped = YAML.replace("  refusal: {floor: 500}\n", "").replace(
         "sources:", "  refusal: {ceiling: 10000, floor: 500}\nsources:"
     )
-    assert RatioPolicy.from_yaml(swapped).fingerprint == policy.fingerprint
-    assert RatioPolicy.from_yaml(YAML.replace("500", "501")).fingerprint != policy.fingerprint
+    assert policy_from_yaml(swapped).fingerprint == policy.fingerprint
+    assert policy_from_yaml(YAML.replace("500", "501")).fingerprint != policy.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_ceilings_of_all_roles_below_the_whole_cannot_be_met() -> None:
 
 
 def test_ceilings_of_some_roles_may_sum_to_little() -> None:
-    RatioPolicy.from_yaml("name: p\nroles:\n  task: {ceiling: 1}")
+    policy_from_yaml("name: p\nroles:\n  task: {ceiling: 1}")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "x" * (1 << 19), "&a [*a]"])
@@ -112,7 +113,7 @@ def test_what_is_no_policy_is_refused(text: str) -> None:
 
 
 def test_shares_within_their_limits_pass_and_margins_are_told() -> None:
-    limits = check_limits(RatioPolicy.from_yaml(YAML), SOURCES, SHARES)
+    limits = check_limits(policy_from_yaml(YAML), SOURCES, SHARES)
     margins = {margin.path: margin for margin in limits.margins(SHARES)}
     assert margins["roles.refusal"].above_floor == 0
     assert margins["roles.task"].below_ceiling == 1000
@@ -121,7 +122,7 @@ def test_shares_within_their_limits_pass_and_margins_are_told() -> None:
 
 
 def test_the_share_of_a_role_is_the_sum_of_its_sources() -> None:
-    policy = RatioPolicy.from_yaml(YAML.replace("floor: 500", "floor: 501"))
+    policy = policy_from_yaml(YAML.replace("floor: 500", "floor: 501"))
     error = violated(policy, SHARES)
     assert error.where == "sources"
     assert error.message == (
@@ -132,22 +133,22 @@ def test_the_share_of_a_role_is_the_sum_of_its_sources() -> None:
 
 def test_shares_are_compared_exactly() -> None:
     third = Fraction(1, 3)
-    policy = RatioPolicy.from_yaml("name: p\nroles:\n  task: {ceiling: 3333}")
+    policy = policy_from_yaml("name: p\nroles:\n  task: {ceiling: 3333}")
     shares = (third, third, third / 2, third / 2)
     assert violated(policy, shares).fix == "Lower the share of roles.task by 0.0033 %."
-    check_limits(RatioPolicy.from_yaml("name: p\nroles:\n  task: {ceiling: 3334}"), SOURCES, shares)
+    check_limits(policy_from_yaml("name: p\nroles:\n  task: {ceiling: 3334}"), SOURCES, shares)
 
 
 def test_every_stage_is_checked_and_the_one_that_fails_is_named() -> None:
     late = (Fraction(76, 100), Fraction(19, 100), Fraction(3, 100), Fraction(2, 100))
-    error = violated(RatioPolicy.from_yaml(YAML), SHARES, late)
+    error = violated(policy_from_yaml(YAML), SHARES, late)
     assert error.where == "stages[1]"
     assert "sources.tickets has 76 %" in error.message
 
 
 def test_the_worst_is_named_and_the_others_are_counted() -> None:
     shares = (Fraction(97, 100), Fraction(1, 100), Fraction(1, 100), Fraction(1, 100))
-    error = violated(RatioPolicy.from_yaml(YAML), shares)
+    error = violated(policy_from_yaml(YAML), shares)
     assert "sources.tickets has 97 %" in error.message
     assert "(and 2 more)" in error.message
 
@@ -160,9 +161,9 @@ def test_the_worst_is_named_and_the_others_are_counted() -> None:
     ],
 )
 def test_a_floor_for_what_the_mix_lacks_is_violated(policy: str, where: str) -> None:
-    error = violated(RatioPolicy.from_yaml(f"name: p\n{policy}"), SHARES)
+    error = violated(policy_from_yaml(f"name: p\n{policy}"), SHARES)
     assert error.where == where
-    check_limits(RatioPolicy.from_yaml(f"name: p\n{policy}".replace("1", "0")), SOURCES, SHARES)
+    check_limits(policy_from_yaml(f"name: p\n{policy}".replace("1", "0")), SOURCES, SHARES)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_floor_for_what_the_mix_lacks_is_violated(policy: str, where: str) -> 
     ],
 )
 def test_limits_that_the_sources_cannot_meet_are_refused(policy: str, where: str) -> None:
-    error = violated(RatioPolicy.from_yaml(f"name: p\n{policy}"))
+    error = violated(policy_from_yaml(f"name: p\n{policy}"))
     assert error.where == where
     assert "cannot be met" in error.message
 

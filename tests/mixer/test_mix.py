@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recollect.mixer.document import LONGEST_TEXT
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.mix import Mix, OnExhaustion
+from recollect.services.yaml_text import LONGEST_TEXT, mix_from_yaml
 
 YAML = """
 version: 1
@@ -32,12 +32,12 @@ Mapping = Callable[..., dict[str, Any]]
 
 def refused(text: str) -> RecollectError:
     with pytest.raises(RecollectError) as caught:
-        Mix.from_yaml(text)
+        mix_from_yaml(text)
     return caught.value
 
 
 def test_a_mix_is_read_from_yaml() -> None:
-    mix = Mix.from_yaml(YAML)
+    mix = mix_from_yaml(YAML)
     assert mix.shares == (Fraction(7, 10), Fraction(3, 20), Fraction(1, 10), Fraction(1, 20))
     assert mix.sources[3].max_epochs == 40
     assert mix.sources[0].on_exhaustion is OnExhaustion.REPEAT
@@ -56,16 +56,16 @@ def test_decimals_in_yaml_are_exact(parts: list[int]) -> None:
     if min(shares) * 10**5 < total:
         return
     head = "name: m\nbatch_size: 1\nnum_steps: 1\nmax_length: 9\nsources:\n"
-    assert Mix.from_yaml(head + "\n".join(lines)).shares == tuple(
+    assert mix_from_yaml(head + "\n".join(lines)).shares == tuple(
         Fraction(share, total) for share in shares
     )
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_spelling() -> None:
-    mix = Mix.from_yaml(YAML)
+    mix = mix_from_yaml(YAML)
     assert len(mix.fingerprint) == 64
-    assert Mix.from_yaml(YAML.replace("0.7", "7/10")).fingerprint == mix.fingerprint
-    assert Mix.from_yaml(YAML.replace("seed: 7", "seed: 8")).fingerprint != mix.fingerprint
+    assert mix_from_yaml(YAML.replace("0.7", "7/10")).fingerprint == mix.fingerprint
+    assert mix_from_yaml(YAML.replace("seed: 7", "seed: 8")).fingerprint != mix.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_more_than_one_mistake_is_counted(mapping: Mapping) -> None:
 
 
 def test_several_sources_may_have_the_same_role() -> None:
-    assert Mix.from_yaml(YAML.replace("role: general", "role: task")).sources[1].role == "task"
+    assert mix_from_yaml(YAML.replace("role: general", "role: task")).sources[1].role == "task"
 
 
 def test_without_steps_a_source_must_stop(mapping: Mapping) -> None:
@@ -158,11 +158,11 @@ changes:
 
 
 def test_changes_are_stages_of_the_timeline() -> None:
-    timeline = Mix.from_yaml(YAML + CHANGES).timeline
+    timeline = mix_from_yaml(YAML + CHANGES).timeline
     assert timeline.firsts == [0, 3200, 16000]
     assert timeline.stages[1].shares == tuple(Fraction(n, 20) for n in (12, 5, 2, 1))
-    assert Mix.from_yaml(YAML).timeline.firsts == [0]
-    assert Mix.from_yaml(Mix.from_yaml(YAML + CHANGES).to_json()) == Mix.from_yaml(YAML + CHANGES)
+    assert mix_from_yaml(YAML).timeline.firsts == [0]
+    assert mix_from_yaml(mix_from_yaml(YAML + CHANGES).to_json()) == mix_from_yaml(YAML + CHANGES)
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,17 @@ def test_changes_are_stages_of_the_timeline() -> None:
 )
 def test_a_change_that_cannot_be_is_named(old: str, new: str, where: str) -> None:
     with pytest.raises(RecollectError) as caught:
-        Mix.from_yaml(YAML + CHANGES.replace(old, new))
+        mix_from_yaml(YAML + CHANGES.replace(old, new))
     assert caught.value.where.startswith(where)
 
 
 def test_a_source_rests_only_where_there_are_changes() -> None:
     with pytest.raises(RecollectError, match="above 0"):
-        Mix.from_yaml(YAML.replace("share: 15%", "share: 0").replace("0.7", "0.85"))
+        mix_from_yaml(YAML.replace("share: 15%", "share: 0").replace("0.7", "0.85"))
 
 
 def test_a_source_without_a_share_in_any_stage_is_refused() -> None:
     text = YAML.replace("share: 0.7", "share: 0.85").replace("share: 15%", "share: 0")
     with pytest.raises(RecollectError, match="no share in any stage"):
-        Mix.from_yaml(text + CHANGES.replace("25%", "0").replace("60%", "85%"))
-    assert Mix.from_yaml(text + CHANGES).shares[1] == 0
+        mix_from_yaml(text + CHANGES.replace("25%", "0").replace("60%", "85%"))
+    assert mix_from_yaml(text + CHANGES).shares[1] == 0

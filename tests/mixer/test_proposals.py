@@ -16,10 +16,11 @@ from recollect.mixer.guardrail_loop import GuardrailLoop
 from recollect.mixer.limits import Limits, RatioPolicy
 from recollect.mixer.projection import Points, project, to_shares
 from recollect.mixer.proposals import Observation, Proposal, Proposer
-from recollect.mixer.proposers import PROPOSERS, read_proposer, read_proposer_yaml, replay
+from recollect.mixer.proposers import PROPOSERS, read_proposer, replay
 from recollect.mixer.ramp import Ramp
 from recollect.mixer.schedule import Schedule
 from recollect.mixer.timeline import Stage, Timeline
+from recollect.services.yaml_text import proposer_from_yaml
 
 SOURCES = {
     "tickets": Role.TASK,
@@ -76,7 +77,7 @@ def points_of(proposal: Proposal) -> dict[str, int]:
 
 
 def loop(**changes: object) -> GuardrailLoop:
-    data = read_proposer_yaml(LOOP).model_dump(mode="json") | changes
+    data = proposer_from_yaml(LOOP).model_dump(mode="json") | changes
     made = read_proposer(data)
     assert isinstance(made, GuardrailLoop)
     return made

@@ -22,11 +22,11 @@ import yaml
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.measures import Measures
 from recollect.mixer.plan import Plan
-from recollect.mixer.proposers import read_proposer_yaml
 from recollect.mixer.sealing import read_plan
 from recollect.services import cli
 from recollect.services.client import connect
 from recollect.services.measure_frames import decode_measures
+from recollect.services.yaml_text import proposer_from_yaml
 from recollect.v1 import mix_pb2 as wire
 
 from .conftest import Service, run_command
@@ -483,7 +483,7 @@ def test_the_mix_and_the_policy_of_the_guide_can_be_used(tmp_path: Path) -> None
     guide = Path(__file__).parents[2] / "docs" / "how-to" / "mix.md"
     text = guide.read_text(encoding="utf-8")
     mix, policy, loop = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert read_proposer_yaml(loop)
+    assert proposer_from_yaml(loop)
     (tmp_path / "mix.yaml").write_text(mix, encoding="utf-8")
     (tmp_path / "policy.yaml").write_text(policy, encoding="utf-8")
     checked = here("mix", "policy", "check", tmp_path / "policy.yaml", tmp_path / "mix.yaml")

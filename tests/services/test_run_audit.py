@@ -12,12 +12,12 @@ from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Purpose, Role
 from recollect.mixer.holding import holding
 from recollect.mixer.measures import Measures
-from recollect.mixer.mix import Mix
 from recollect.mixer.plan import Plan, SourceSnapshot
 from recollect.mixer.sealing import seal
 from recollect.services.ledger import JSON, Ledger
 from recollect.services.planbook import PlanBook
 from recollect.services.run_audit import RunAudit, audit_run
+from recollect.services.yaml_text import mix_from_yaml
 
 MIX = """
 version: 1
@@ -49,7 +49,7 @@ def plan() -> Plan:
         )
         for name, role in (("support", Role.TASK), ("skills", Role.GENERAL))
     }
-    return seal(Mix.from_yaml(MIX), snapshot_id="s", sources=held, tokenizer_digest="t")
+    return seal(mix_from_yaml(MIX), snapshot_id="s", sources=held, tokenizer_digest="t")
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def weighed(request: pytest.FixtureRequest, ledger: Ledger) -> Plan:
         for name, role in (("support", Role.TASK), ("skills", Role.GENERAL))
     }
     plan = seal(
-        Mix.from_yaml(text.replace("max_length: 16", "max_length: 48")),
+        mix_from_yaml(text.replace("max_length: 16", "max_length: 48")),
         snapshot_id="s",
         sources=held,
         tokenizer_digest="t",

@@ -22,7 +22,6 @@ import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
-from recollect.mixer.mix import Mix
 from recollect.mixer.plan import Plan
 from recollect.mixer.sealing import seal
 from recollect.services.ledger import Ledger
@@ -36,6 +35,7 @@ from recollect.services.stream import (
     StreamServicer,
     TokenCaches,
 )
+from recollect.services.yaml_text import mix_from_yaml
 from recollect.trainer.client import connect
 from recollect.v1 import mix_pb2_grpc, stream_pb2_grpc
 
@@ -200,7 +200,7 @@ def make_replica(folder: Path, *, mix: str = MIX) -> Replica:
     measures = caches.measures(snapshot.snapshot_id, list(snapshot.sources.values()))
     plan, held_out, *weighed = (
         seal(
-            Mix.from_yaml(text),
+            mix_from_yaml(text),
             snapshot_id=snapshot.snapshot_id,
             sources=snapshot.sources,
             tokenizer_digest=caches.template.digest,
