@@ -47,6 +47,18 @@ class Batch:
         """The digest of a batch whose rows are packs of these pieces."""
         return batch_digest(self.plan_id, self.positions, self.sources, self.examples, pieces)
 
+    def between(self, first: int, last: int, *, step: int) -> Batch:
+        """The rows first … last - 1 of this batch, as those of a step."""
+        return Batch(
+            plan_id=self.plan_id,
+            step=step,
+            positions=self.positions[first:last],
+            sources=self.sources[first:last],
+            ordinals=self.ordinals[first:last],
+            examples=self.examples[first:last],
+            epochs=self.epochs[first:last],
+        )
+
     def take(self, rows: npt.NDArray[np.bool_]) -> Batch:
         """The rows of this batch that are marked."""
         return Batch(
