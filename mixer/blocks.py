@@ -1,8 +1,8 @@
-"""Blocks: stretches of positions that a schedule computes together, and where they lie."""
+"""Blocks: stretches of positions that a schedule computes together, and where examples lie."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -42,6 +42,8 @@ class Stretch:
     """Positions that are cut into blocks in one way."""
 
     first: int
+    last: int
+    """The position after it."""
     block_length: int
     repeats: bool
     """Whether its first block is all of it, over and over."""
@@ -58,3 +60,19 @@ class Place:
     """Positions by which it is moved."""
     served: Integers
     """Rows that each source has served before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bracket:
+    """Positions within which an example is served: from its release on, until it is due."""
+
+    source: int
+    ordinal: int
+    low: int
+    """First position at which it may be served."""
+    high: int
+    """Last position at which it may be served."""
+
+    def at(self, position: int) -> Bracket:
+        """The example where it was found."""
+        return replace(self, low=position, high=position)

@@ -44,6 +44,7 @@ from .colouring import Vertices, edge_colours
 from .errors import Reason, RecollectError
 from .lengthwise import LengthwiseSchedule
 from .schedule import Schedule
+from .subtotals import Subtotals
 from .timeline import END
 
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -56,6 +57,8 @@ MOST_RANKS = 1 << 12
 """Ranks that rows are dealt to; the time that dealing takes grows with their number."""
 MOST_LAPS = 2
 """Tables that are kept; there is more than one only where the schedule does not repeat."""
+SUBTOTAL_BYTES = 1 << 24
+"""What is kept of earlier laps where the schedule does not repeat."""
 
 
 class Dealing:
@@ -105,6 +108,9 @@ class Dealing:
         self._num_laps = -(-num_positions // (lap_steps * batch_size))
         self._laps: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
         self._lock = threading.Lock()
+        shape = world_size, schedule.num_sources
+        num_subtotals = max(SUBTOTAL_BYTES // (8 * world_size * schedule.num_sources), 2)
+        self._subtotals = Subtotals(self._ranks_in_lap, shape, num_subtotals)
 
     def ranks(self, step: int) -> Integers:
         """The rank of each row of a step, in the order of positions.
@@ -120,7 +126,8 @@ class Dealing:
     def served(self, step: int, rank: int) -> Integers:
         """Rows of each source that a rank has had before a step.
 
-        As quick at any step, but for a plan so long that nothing in it repeats.
+        As quick at any step, but for a plan so long that nothing in it repeats: there the laps
+        before have to be dealt, once for all ranks; `Subtotals` says what is kept of them.
         """
         if self.world_size == 1:
             return self.schedule.served(min(step * self.batch_size, self._num_positions))
@@ -129,8 +136,7 @@ class Dealing:
         lap = min(step * self.batch_size, self._num_positions) // lap_rows
         total = self._served_in_lap(lap, step - lap * self.lap_steps, rank)
         if not self._repeats:
-            for earlier in range(lap):
-                total += self._served_in_lap(earlier, self.lap_steps, rank)
+            total += self._subtotals.before(lap)[rank]
         elif self.is_exact:
             total += lap * self._served_in_lap(0, self.lap_steps, rank)
         else:
@@ -188,12 +194,26 @@ class Dealing:
 
     @cached_property
     def _in_lap(self) -> Integers:
-        """Per place and source: the rows of a lap."""
-        table = self._lap(0)
-        sources, _ = self.schedule.at(np.arange(table.size))
+        """Per place and source: the rows of a lap, where laps repeat."""
+        return self._counts(0)
+
+    def _counts(self, lap: int) -> Integers:
+        """Per place and source: the rows of a whole lap."""
+        table = self._lap(lap)
+        first = lap * table.size
+        sources, _ = self.schedule.at(np.arange(first, first + table.size))
         cells = table.ravel().astype(np.int64) * self.schedule.num_sources + sources
         counts = np.bincount(cells, minlength=self.world_size * self.schedule.num_sources)
         return counts.reshape(self.world_size, -1).astype(np.int64)
+
+    def _ranks_in_lap(self, lap: int) -> Integers:
+        """Per rank and source: the rows of a whole lap."""
+        counts = self._counts(lap)
+        if self.is_exact:
+            return counts
+        by_rank = np.empty_like(counts)
+        by_rank[self._seated(np.arange(self.world_size), lap)] = counts
+        return by_rank
 
     @cached_property
     def _places(self) -> Integers:

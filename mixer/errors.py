@@ -65,9 +65,19 @@ class Reason(IntEnum):
     RUN_UNKNOWN = 606
     RUN_CONFLICT = 607
     FRAME_TOO_LARGE = 608
+    SERVER_BUSY = 609
+    FRAME_DAMAGED = 610
 
     CONFIG_INVALID = 700
     PACKAGE_MISSING = 701
+
+    CREDENTIAL_MISSING = 800
+    CREDENTIAL_UNKNOWN = 801
+    CREDENTIAL_EXPIRED = 802
+    CREDENTIAL_REVOKED = 803
+    SCOPE_MISSING = 804
+    TLS_MISMATCH = 805
+    CERTIFICATE_REFUSED = 806
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,6 +331,12 @@ CATALOG: Mapping[Reason, Consequence] = {
         "The run exists with other properties.",
         "Choose another run id, or use the plan and settings that the run began with.",
     ),
+    Reason.FRAME_DAMAGED: _means(
+        "DATA_LOSS",
+        74,
+        "A message changed on its way.",
+        "Look for a faulty proxy or memory between service and trainer, or use TLS.",
+    ),
     Reason.FRAME_TOO_LARGE: _means(
         "RESOURCE_EXHAUSTED",
         65,
@@ -338,6 +354,55 @@ CATALOG: Mapping[Reason, Consequence] = {
         78,
         "An optional package is missing.",
         'pip install "recollect[server]" to serve, "recollect[trainer]" to train.',
+    ),
+    Reason.SERVER_BUSY: _means(
+        "UNAVAILABLE",
+        75,
+        "The service has no room for this call at the moment.",
+        "Try again in a moment.",
+    ),
+    Reason.CREDENTIAL_MISSING: _means(
+        "UNAUTHENTICATED",
+        77,
+        "The call carries no credential.",
+        "Name a file that holds a token with --token-file (RECOLLECT_TOKEN_FILE), or a client "
+        "certificate with --certificate and --key.",
+    ),
+    Reason.CREDENTIAL_UNKNOWN: _means(
+        "UNAUTHENTICATED",
+        77,
+        "The credential is not one of this service's.",
+        "Ask the service's owner for one: `recollect access token create`.",
+    ),
+    Reason.CREDENTIAL_EXPIRED: _means(
+        "UNAUTHENTICATED",
+        77,
+        "The credential has expired.",
+        "Ask the service's owner for a new one: `recollect access token create`.",
+    ),
+    Reason.CREDENTIAL_REVOKED: _means(
+        "UNAUTHENTICATED",
+        77,
+        "The credential was revoked.",
+        "Ask the service's owner for a new one: `recollect access token create`.",
+    ),
+    Reason.SCOPE_MISSING: _means(
+        "PERMISSION_DENIED",
+        77,
+        "The credential does not allow this call.",
+        "Use a credential with one of the scopes named, as listed in docs/how-to/secure.md.",
+    ),
+    Reason.TLS_MISMATCH: _means(
+        "UNAVAILABLE",
+        76,
+        "One side speaks TLS and the other does not.",
+        "Let both speak TLS, or both listen and ask in the clear.",
+    ),
+    Reason.CERTIFICATE_REFUSED: _means(
+        "UNAVAILABLE",
+        76,
+        "A certificate was not accepted.",
+        "Use a certificate that the other side's CA has signed, for the name that it is used for.",
     ),
 }
 

@@ -33,7 +33,7 @@ class Holding:
     num_tokens: Integers | None = None
     """Tokens of each source of the plan; None where lengths do not matter."""
     num_supervised_tokens: Integers | None = None
-    """Those of them that are supervised."""
+    """Those of them that carry loss."""
 
 
 def holding(plan: Plan, batch: Batch) -> Holding:

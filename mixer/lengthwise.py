@@ -41,7 +41,11 @@ LARGEST_DENOMINATOR = 1 << 31
 FINE = 1 << 26
 """Credits are carried over a change in units no larger than twice one over this."""
 LARGEST_PRODUCT = 1 << 61
-SMALLEST_LOOKAHEAD = 64
+SMALLEST_LOOKAHEAD = 128
+"""Rows of a source whose weights are read at first."""
+LONGEST_READ = 1 << 12
+LOOKAHEAD = 1 << 20
+"""Rows of all sources whose weights are read ahead, at most; 8 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +106,9 @@ class LengthwiseSchedule:
         self._checkpoints = [Checkpoint(rows=zeros, weights=zeros, stage=0, credits=zeros)]
         self._newest = -1, zeros  # the stage last served, and its amounts
         self._ahead: Lookahead | None = None
+        """Where the newest checkpoint is."""
+        self._again: tuple[int, Lookahead | None] = (-1, None)
+        """At the block after the one that was last walked again, and its number."""
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -208,8 +215,12 @@ class LengthwiseSchedule:
             self._reach(index + 1)
             if index not in self._blocks:
                 now, after = self._checkpoints[index : index + 2]
-                ahead = self._lookahead(now, after.rows - now.rows + 1)
+                follows, ahead = self._again
+                self._again = -1, None  # as in `_reach`
+                if ahead is None or follows != index:
+                    ahead = self._lookahead(now, after.rows - now.rows + 1)
                 self._keep(index, self._walk(index, ahead)[0])
+                self._again = index + 1, ahead
             self._blocks.move_to_end(index)
             return self._blocks[index]
 
@@ -225,17 +236,18 @@ class LengthwiseSchedule:
             # Taken out meanwhile: a walk that fails leaves it somewhere in the middle.
             ahead, self._ahead = self._ahead, None
             if ahead is None:
-                size = max(2 * BLOCK_LENGTH // self.num_sources, SMALLEST_LOOKAHEAD)
-                ahead = self._lookahead(
-                    self._checkpoints[newest], np.full(self.num_sources, size, dtype=np.int64)
-                )
+                reads = np.full(self.num_sources, SMALLEST_LOOKAHEAD, dtype=np.int64)
+                ahead = self._lookahead(self._checkpoints[newest], reads)
             block, checkpoint = self._walk(newest, ahead)
             self._keep(newest, block)
             self._checkpoints.append(checkpoint)
             self._ahead = ahead
 
-    def _lookahead(self, checkpoint: Checkpoint, sizes: Integers) -> Lookahead:
-        return Lookahead(self._weights, checkpoint.rows, sizes, self.largest_weight)
+    def _lookahead(self, checkpoint: Checkpoint, reads: Integers) -> Lookahead:
+        """What comes after a checkpoint; so many rows of each source are read at first."""
+        most = min(max(LOOKAHEAD // self.num_sources, SMALLEST_LOOKAHEAD), LONGEST_READ)
+        sizes = np.maximum(reads, most)
+        return Lookahead(self._weights, checkpoint.rows, reads, sizes, self.largest_weight)
 
     # Walking.
 

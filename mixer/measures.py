@@ -1,4 +1,4 @@
-"""Measures: how long the examples of a source are, and which of their tokens are learnt.
+"""Measures: how long the examples of a source are, and which of their tokens are to be learnt.
 
 All that packing and token units need to know of a text is in here; the text itself is not. A plan
 holds the digest of its measures, so whoever is given them can tell that they are the right ones.
@@ -32,7 +32,7 @@ class Measures:
     run_offsets: Integers
     """int64[n + 1], where the runs of each example begin, and their number."""
     run_starts: Integers
-    """int64[r], first token of each run of supervised tokens, counted within its example."""
+    """int64[r], first token of each run of marked tokens, counted within its example."""
     run_stops: Integers
     """int64[r], the token after its last."""
 
@@ -51,7 +51,7 @@ class Measures:
             fits = bool((stops <= self.lengths[owners]).all() and (begins[1:] >= ends[:-1]).all())
         if not fits:
             raise RecollectError(
-                Reason.MEASURES_DIFFER, "the runs of supervised tokens are not within the examples"
+                Reason.MEASURES_DIFFER, "the runs of marked tokens are not within the examples"
             )
 
     @classmethod
@@ -92,17 +92,22 @@ class Measures:
 
     @cached_property
     def _tokens_before_runs(self) -> Integers:
-        """The supervised tokens before each run, and their number."""
+        """The marked tokens before each run, and their number."""
         begins, ends = self._runs
         before: Integers = np.concatenate(([0], np.cumsum(ends - begins))).astype(np.int64)
         return before
 
     def supervised(self, examples: Integers, starts: Integers, stops: Integers) -> Integers:
-        """The supervised tokens within a range of each of some examples."""
-        firsts = self._firsts[examples]
-        return self._supervised_before(firsts + stops) - self._supervised_before(firsts + starts)
+        """The tokens that carry loss in a piece of each of some examples, given as a range.
 
-    def _supervised_before(self, tokens: Integers) -> Integers:
+        Those are its marked tokens but for its first: a piece is a text of its own, and what
+        nothing precedes nothing predicts.
+        """
+        firsts = self._firsts[examples]
+        begins = firsts + np.minimum(starts + 1, stops)
+        return self._marked_before(firsts + stops) - self._marked_before(begins)
+
+    def _marked_before(self, tokens: Integers) -> Integers:
         begins, ends = self._runs
         if not begins.size:
             return np.zeros_like(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
@@ -36,6 +37,11 @@ _SHARE_SCHEMA = WithJsonSchema(
 _AS_TEXT = PlainSerializer(format_share, return_type=str)
 Share: TypeAlias = Annotated[Fraction, BeforeValidator(parse_share), _AS_TEXT, _SHARE_SCHEMA]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+
+
+MOST_DENOMINATOR_BITS = 4096
+"""Of the common denominator of all shares of a mix; shares of 1e-9 have 30, and a hundred changes
+that each divide by another trillion have 4,000."""
 
 
 class OnExhaustion(StrEnum):
@@ -124,6 +130,7 @@ class Mix(BaseModel):
                     fix="Give each source one entry, with the sum of its shares.",
                 )
             seen.add(name)
+        self._check_denominators()
         check_shares(self.shares, where="sources", rest=bool(self.changes))
         self._check_changes(names)
         if self.num_steps is None and not any(
@@ -136,6 +143,30 @@ class Mix(BaseModel):
                 fix="Set num_steps, or on_exhaustion: stop for one of the sources.",
             )
         return self
+
+    def _check_denominators(self) -> None:
+        """Refuses shares that have no common denominator of a bearable size.
+
+        The error of the schedule is carried exactly over every change, over the denominator of all
+        shares together, so that every number of the plan grows with it.
+        """
+        stages = [("sources", self.shares)]
+        for index, change in enumerate(self.changes):
+            stages.append((f"changes[{index}].shares", tuple(change.shares.values())))
+        common = 1
+        for where, shares in stages:
+            for share in shares:
+                if common % share.denominator:
+                    common = math.lcm(common, share.denominator)
+                if common.bit_length() > MOST_DENOMINATOR_BITS:
+                    raise RecollectError(
+                        Reason.MIX_INVALID,
+                        "the common denominator of all shares of the mix has more than "
+                        f"{MOST_DENOMINATOR_BITS} bits",
+                        where=where,
+                        fix="Write the shares over one denominator, such as in hundredths of a "
+                        "per cent.",
+                    )
 
     def _check_changes(self, names: list[str]) -> None:
         """Changes follow one another, and each is about the sources of the mix."""

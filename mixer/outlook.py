@@ -1,23 +1,30 @@
 """The outlook: how many rows each source serves, and when it has served all that it has.
 
-With shares of rows this follows from the schedule at once, at any length. With shares of tokens it
-follows from the rows one after the other, which sealing has walked anyway; where their lengths are
-not at hand, every row is taken to hold the mean, and the answer is an estimate.
+With shares of rows this follows from the schedule at once, at any length; only where hundreds of
+rare sources are used up far from one another, the steps of some are estimated. With shares of
+tokens it follows from the rows one after the other, which sealing has walked anyway; where their
+lengths are not at hand, every row is taken to hold the mean, and the answer is an estimate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
 from .contents import Totals
 from .errors import Reason, RecollectError
+from .extent import first_position
 from .mix import OnExhaustion, Unit
-from .plan import Plan, staged_schedule
-from .sealing import first_position
+from .plan import AnySchedule, Plan, staged_schedule
+from .schedule import Schedule
+from .seeking import seek
 from .timeline import END
+
+MOST_WALKED = 1 << 22
+"""Positions that are walked to find when sources are used up: two seconds or so. A source that
+would take more is said to be used up in the middle of where it may be."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +35,9 @@ class Outlook:
     exhaustion_steps: tuple[int, ...]
     """First step in which a source starts anew or ends the plan, or -1 if it does neither."""
     is_estimate: bool
+    """Whether all of it is taken from means."""
+    rough_steps: frozenset[int] = frozenset()
+    """Sources whose step is known only to within the rows of one share of theirs."""
 
 
 def outlook(plan: Plan, totals: Sequence[Totals]) -> Outlook:
@@ -43,15 +53,37 @@ def outlook(plan: Plan, totals: Sequence[Totals]) -> Outlook:
     is_by_rows = plan.mix.unit is Unit.EXAMPLES
     schedule = staged_schedule(plan.mix.timeline.stages) if is_by_rows else plan.schedule
     num_rows = tuple(schedule.served(plan.num_positions).tolist())
-    used_up = [
-        END if served < source.num_rows else first_position(schedule, index, source.num_rows)
+    beyond = {
+        index: source.num_rows
         for index, (source, served) in enumerate(zip(plan.sources, num_rows, strict=True))
-    ]
+        if served > source.num_rows
+    }
+    ranges = _sought(schedule, beyond, plan.mix.batch_size)
+    used_up = [END] * len(num_rows)
+    for index, (low, high) in ranges.items():
+        used_up[index] = min((low + high) // 2, plan.num_positions - 1)
+    batch_size = plan.mix.batch_size
     return Outlook(
         num_rows=num_rows,
         exhaustion_steps=_steps(plan, used_up, num_rows),
         is_estimate=False,
+        rough_steps=frozenset(
+            index
+            for index, (low, high) in ranges.items()
+            if low // batch_size != high // batch_size
+        ),
     )
+
+
+def _sought(
+    schedule: AnySchedule, ordinals: Mapping[int, int], batch_size: int
+) -> dict[int, tuple[int, int]]:
+    """By source, the first and last position at which it may serve its row of a number."""
+    if isinstance(schedule, Schedule):
+        found = seek(schedule, ordinals, grain=batch_size, most_walked=MOST_WALKED)
+        return {index: (bracket.low, bracket.high) for index, bracket in found.items()}
+    places = {index: first_position(schedule, index, ordinals[index]) for index in ordinals}
+    return {index: (place, place) for index, place in places.items()}
 
 
 def _steps(plan: Plan, used_up: Sequence[int], num_rows: Sequence[int]) -> tuple[int, ...]:

@@ -114,16 +114,6 @@ class Packs:
         np.cumsum(values, out=sums[1:])
         return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
 
-    def sums(self, cumulative: Integers, example_offsets: Integers) -> Integers:
-        """The number of marked tokens in each pack, such as those that are supervised.
-
-        Args:
-            cumulative: marks before each token of the source, and their number: int64[tokens + 1].
-            example_offsets: the first token of each example, and their number: int64[examples + 1].
-        """
-        firsts = example_offsets[self.examples]
-        return self.per_pack(cumulative[firsts + self.stops] - cumulative[firsts + self.starts])
-
     def pieces(self, packs: Integers) -> Pieces:
         """What the given packs hold, in their order."""
         packs = np.asarray(packs, dtype=np.int64)

@@ -141,7 +141,7 @@ class Plan:
         """The rows at given positions."""
         sources, ordinals = self.schedule.at(positions)
         examples, epochs = np.empty_like(ordinals), np.empty_like(ordinals)
-        for index in np.unique(sources).tolist():
+        for index in _present(sources, len(self.sources)):
             here = sources == index
             gone = self._gone(index, erased or {})
             epochs[here], examples[here] = self.source_rows[index].restore_keys(
@@ -163,6 +163,25 @@ class Plan:
         Sizes of the shards of one step differ by at most one row. Only in a last, shorter step
         may a shard be empty.
         """
+        return self.rows_of(step, 1, rank, world_size, erased)[0]
+
+    def rows_of(
+        self,
+        first_step: int,
+        num_steps: int,
+        rank: int,
+        world_size: int,
+        erased: Erased | None = None,
+    ) -> tuple[Batch, Integers]:
+        """The rows of one rank in consecutive steps, and where in them each step begins and ends.
+
+        Returns:
+            One batch of all the rows, whose step is the first one, and the bounds
+            int64[num_steps + 1] of the steps in it.
+
+        Raises:
+            RecollectError: `PLAN_OUT_OF_RANGE` or `RANK_INVALID`.
+        """
         dealing = self.dealing(world_size)
         if not 0 <= rank < world_size:
             raise RecollectError(
@@ -170,8 +189,18 @@ class Plan:
                 f"{world_size} ranks have numbers 0 … {world_size - 1}, not {rank}",
                 where="rank",
             )
-        batch = self.batch(step, erased)
-        return batch.take(dealing.ranks(step)[: len(batch)] == rank)
+        batch_size = self.mix.batch_size
+        first, last = (
+            self._first_position(step) for step in (first_step, first_step + num_steps - 1)
+        )
+        positions = np.arange(first, min(last + batch_size, self.num_positions), dtype=np.int64)
+        bounds = np.minimum(np.arange(num_steps + 1) * batch_size, len(positions))
+        if world_size > 1:
+            steps = range(first_step, first_step + num_steps)
+            dealt = np.concatenate([dealing.ranks(step) for step in steps])
+            mine = np.flatnonzero(dealt[: len(positions)] == rank)
+            positions, bounds = positions[mine], np.searchsorted(mine, bounds)
+        return self.at(positions, step=first_step, erased=erased), bounds
 
     def dealing(self, world_size: int) -> Dealing:
         """Which rank gets which row."""
@@ -196,7 +225,7 @@ class Plan:
         Of a row that holds erased examples and others, only the others are left.
         """
         parts = []
-        for index in np.unique(batch.sources).tolist():
+        for index in _present(batch.sources, len(self.sources)):
             rows = np.flatnonzero(batch.sources == index)
             found = self.source_rows[index].pieces(batch.examples[rows])
             kept = ~np.isin(found.examples, self._erased(index, erased or {}))
@@ -290,6 +319,11 @@ class Plan:
 
 
 _NONE = np.empty(0, dtype=np.int64)
+
+
+def _present(sources: Integers, num_sources: int) -> list[int]:
+    """The sources that rows are of, rising; several times as fast as sorting them."""
+    return np.flatnonzero(np.bincount(sources, minlength=num_sources)).tolist()
 
 
 def needs_measures(mix: Mix) -> bool:

@@ -56,7 +56,8 @@ class SourcePreview:
     """Its part of all tokens that are served."""
     supervised_token_share: float
     is_estimate: bool
-    """Whether tokens, and with shares of tokens also rows and steps, are taken from means."""
+    """Whether tokens, and with shares of tokens also rows and steps, are taken from means, or the
+    step is known only to within the rows of its share: `outlook.MOST_WALKED`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,7 @@ def _source(
         supervised_token_share=_part(
             own.num_supervised_tokens, [item.num_supervised_tokens for item in served]
         ),
-        is_estimate=own.is_estimate or ahead.is_estimate,
+        is_estimate=own.is_estimate or ahead.is_estimate or index in ahead.rough_steps,
     )
 
 

@@ -56,40 +56,69 @@ Weights: TypeAlias = Callable[[int, int], Integers]
 """The weights of a source's rows first … last - 1, in the order in which it serves them."""
 LATER = 1 << 62
 """A time that never comes."""
+FEW = 8
+"""Sources up to which each is looked at for every row."""
 
 
 class Lookahead:
-    """The weights of the rows that come next, a few of each source at a time."""
+    """The weights of the rows that come next, a few of each source at a time.
 
-    def __init__(self, weights: Sequence[Weights], rows: Integers, sizes: Integers, most: int):
+    Args:
+        weights: what the rows of each source weigh.
+        rows: how many of them have been served.
+        reads: how many rows of each source are read at first; each later time it is twice as many,
+            so that rare sources are not read far ahead, and busy ones not often.
+        sizes: the most that are read at a time.
+        most: what a row may weigh.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Weights],
+        rows: Integers,
+        reads: Integers,
+        sizes: Integers,
+        most: int,
+    ) -> None:
         self._weights = weights
         self._next = rows.copy()
+        self._reads = reads.copy()
         self._most = most
         self._slots = np.concatenate(([0], np.cumsum(sizes)))
-        self.buffer = np.zeros(int(self._slots[-1]), dtype=np.int64)
+        self.buffer = np.empty(int(self._slots[-1]), dtype=np.int64)
         self.heads = self._slots[:-1].copy()
         """For each source, where its next row is in the buffer."""
         self.ends = self._slots[:-1].copy()
         """For each source, the end of what is in the buffer."""
 
     def refill(self) -> None:
-        """Sees to it that every source has a next row."""
-        for source in np.flatnonzero(self.heads == self.ends).tolist():
-            first, slot = int(self._next[source]), int(self._slots[source])
-            size = int(self._slots[source + 1]) - slot
-            self.buffer[slot : slot + size] = self._read(source, first, first + size)
-            self.heads[source], self.ends[source] = slot, slot + size
+        """Sees to it that every source has a next row.
+
+        Where one has none, those that have few left are read on as well, all at one stop.
+        """
+        left = self.ends - self.heads
+        if left.all():
+            return
+        for source in np.flatnonzero(2 * left <= self.ends - self._slots[:-1]).tolist():
+            slot, kept, first = (int(of[source]) for of in (self._slots, left, self._next))
+            room = int(self._slots[source + 1]) - slot
+            size = min(int(self._reads[source]), room - kept)
+            end = int(self.ends[source])
+            self.buffer[slot : slot + kept] = self.buffer[end - kept : end]
+            self.buffer[slot + kept : slot + kept + size] = self._read(source, first, first + size)
+            self.heads[source], self.ends[source] = slot, slot + kept + size
             self._next[source] += size
+            self._reads[source] = min(2 * size, room)
 
     def _read(self, source: int, first: int, last: int) -> Integers:
         found = np.asarray(self._weights[source](first, last))
         if found.shape != (last - first,) or found.dtype.kind not in "iu":
             raise ValueError(f"weights of source {source}: {last - first} whole numbers are due")
-        wrong = np.flatnonzero((found < 0) | (found > self._most))
-        if wrong.size:
+        if not 0 <= int(found.min()) <= int(found.max()) <= self._most:
+            wrong = int(np.flatnonzero((found < 0) | (found > self._most))[0])
             raise RecollectError(
                 Reason.MIX_INVALID,
-                f"row {first + wrong[0]} of source {source} weighs {found[wrong[0]]}; the exact "
+                f"row {first + wrong} of source {source} weighs {found[wrong]}; the exact "
                 f"arithmetic of these shares is good for 0 … {self._most}",
                 where=f"sources[{source}]",
                 fix="Use shares with a smaller common denominator, or shorter rows.",
@@ -116,29 +145,88 @@ def _serve(
 
     A time of source i is a whole number and a fraction over `rates[i]`; the clock's fraction is
     over the denominator and stays as it is. `times` is when the ideal begins each next row.
+
+    Two tournaments are on: of the sources whose next row has not begun, for which begins first, and
+    of those whose row has, for which ends first. A source of which either changes replays the games
+    on its way up, so that a row takes the logarithm of the number of sources. Few sources are
+    looked at one by one, which is quicker.
     """
     whole, part = times
     buffer, heads, ends = ahead
     rows, weights = served
     out_sources, out_ordinals, out_weights = out
-    # When the clock's whole number says that the ideal has begun the row, and when it ends it.
-    ready = np.empty(active.size, dtype=np.int64)
-    due, due_part = np.empty(active.size, dtype=np.int64), np.empty(active.size, dtype=np.int64)
     now, now_part = clock[0], clock[1]
-    for i in range(active.size):
-        ready[i] = whole[i] + (part[i] * denominator > now_part * rates[i])
+    many = active.size > FEW
+    width = 1
+    while width < active.size:
+        width *= 2
+    # The players of game n are the winners of games 2n and 2n + 1; from game `width` on, sources.
+    begins_first, ends_first = np.arange(2 * width) - width, np.arange(2 * width) - width
+    # When the clock's whole number says that the ideal begins a row, and when it ends it; LATER in
+    # the tournament that the source is not in.
+    begin, end = np.full(width, LATER), np.full(width, LATER)
+    due, due_part = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.int64)
+
+    def plan(i: int) -> None:
+        """Works out when the next row of a source begins and ends."""
+        row_begins = whole[i] + (part[i] * denominator > now_part * rates[i])
         product = part[i] + denominator * buffer[heads[active[i]]]
-        due[i] = whole[i] + product // rates[i]
-        due_part[i] = product % rates[i]
-    while done < out_sources.size:
+        quotient = product // rates[i]
+        due[i], due_part[i] = whole[i] + quotient, product - quotient * rates[i]
+        begin[i] = row_begins
+
+    def replay_begins(i: int) -> None:
+        """Plays the games for which row begins first that source i is in."""
+        game, best, key = width + i, i, begin[i]
+        while game > 1:
+            other = begins_first[game ^ 1]
+            other_key = begin[other]
+            best = other if other_key < key else best
+            key = min(key, other_key)
+            game >>= 1
+            begins_first[game] = best
+
+    def replay_ends(i: int) -> None:
+        """Plays the games for which row ends first that source i is in; of equals, the earlier."""
+        game, best, key = width + i, i, end[i]
+        while game > 1:
+            other = ends_first[game ^ 1]
+            other_key = end[other]
+            wins = other_key < key
+            if (other_key == key) & (key != LATER):
+                mine, theirs = due_part[best] * rates[other], due_part[other] * rates[best]
+                wins = theirs < mine or (theirs == mine and other < best)
+            best = other if wins else best
+            key = min(key, other_key)
+            game >>= 1
+            ends_first[game] = best
+
+    def look() -> int:
+        """Finds, of the rows that have begun, the one that ends first; of equals, the earlier."""
         best, first = -1, LATER
         for i in range(active.size):
-            key = due[i] if ready[i] <= now else LATER
+            key = due[i] if begin[i] <= now else LATER
             if key <= first and (
                 key < first or (best >= 0 and due_part[i] * rates[best] < due_part[best] * rates[i])
             ):
                 best, first = i, key
-        source = active[best]
+        return best
+
+    for i in range(active.size):
+        plan(i)
+    for game in range(width - 1, 0, -1):
+        i, other = begins_first[2 * game], begins_first[2 * game + 1]
+        begins_first[game] = other if begin[other] < begin[i] else i
+        ends_first[game] = ends_first[2 * game]
+    while done < out_sources.size:
+        i = begins_first[1]
+        while many and begin[i] <= now:
+            begin[i], end[i] = LATER, due[i]
+            replay_begins(i)
+            replay_ends(i)
+            i = begins_first[1]
+        i = ends_first[1] if many else look()
+        source = active[i]
         weight = buffer[heads[source]]
         out_sources[done] = source
         out_ordinals[done] = rows[source]
@@ -147,15 +235,19 @@ def _serve(
         rows[source] += 1
         weights[source] += weight
         now += weight
-        whole[best], part[best] = due[best], due_part[best]
+        whole[i], part[i] = due[i], due_part[i]
         heads[source] += 1
         if heads[source] == ends[source]:
             break
-        ready[best] = whole[best] + (part[best] * denominator > now_part * rates[best])
-        product = part[best] + denominator * buffer[heads[source]]
-        quotient = product // rates[best]
-        due[best] = whole[best] + quotient
-        due_part[best] = product - quotient * rates[best]
+        plan(i)
+        if not many:
+            continue
+        if begin[i] <= now:
+            begin[i], end[i] = LATER, due[i]
+        else:
+            end[i] = LATER
+            replay_begins(i)
+        replay_ends(i)
     clock[0] = now
     return done
 

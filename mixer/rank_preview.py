@@ -98,6 +98,6 @@ def _owed(timeline: Timeline, prefixes: Integers) -> Floats:
     for stage in np.unique(stages).tolist():
         here = stages == stage
         shares = np.array([float(share) for share in timeline.stages[stage].shares])
-        begun = np.array([float(amount) for amount in timeline.owed_at_start[stage]])
+        begun = np.array([parts / timeline.unit for parts in timeline.begun[stage].tolist()])
         owed[here] = begun + np.outer(prefixes[here] - timeline.firsts[stage], shares)
     return owed

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from .measures import Measures
 from .packing import Packing, Packs, Pieces, pack
 from .permutation import permutation_of
+from .survivors import surviving
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 Booleans: TypeAlias = npt.NDArray[np.bool_]
@@ -64,15 +65,17 @@ class SourceRows:
         """
         passes, places = np.divmod(ordinals, self.num_rows)
         rows = np.empty_like(places)
-        for number in np.unique(passes).tolist():
-            here = passes == number
+        if not passes.size:
+            return passes, rows
+        first, last = int(passes.min()), int(passes.max())
+        # Rows that are asked for together are of one pass most of the time.
+        for number in [first] if first == last else np.unique(passes).tolist():
+            here = slice(None) if first == last else passes == number
             order = permutation_of(self.seed, self.name, number, self.num_rows)
-            rows[here] = order.forward(places[here])
             if erased is None:
-                continue
-            while (gone := here & erased[np.where(here, rows, 0)]).any():
-                places[gone] = (places[gone] + 1) % self.num_rows
-                rows[gone] = order.forward(places[gone])
+                rows[here] = order.forward(places[here])
+            else:
+                rows[here] = surviving(order, places[here], erased)
         return passes, rows
 
     @cached_property
@@ -82,15 +85,22 @@ class SourceRows:
 
     @cached_property
     def supervised_tokens(self) -> Integers:
-        """Supervised tokens of each row."""
+        """Tokens of each row that carry loss."""
         packs = self._packs
         assert self.measures is not None
         return packs.per_pack(self.measures.supervised(packs.examples, packs.starts, packs.stops))
 
     def in_order(self, values: Integers, first: int, last: int) -> Integers:
         """A value of the rows that are served as ordinals first … last - 1."""
-        found = values[self.restore_keys(np.arange(first, last, dtype=np.int64))[1]]
-        return found.astype(np.int64, copy=False)
+        found = [np.empty(0, dtype=np.int64)]
+        while first < last:
+            number, place = divmod(first, self.num_rows)
+            size = min(last - first, self.num_rows - place)
+            order = permutation_of(self.seed, self.name, number, self.num_rows)
+            places = np.arange(place, place + size, dtype=np.int64)
+            found.append(values[order.forward(places)].astype(np.int64, copy=False))
+            first += size
+        return np.concatenate(found)
 
     def pieces(self, rows: Integers) -> Pieces:
         """What rows hold."""

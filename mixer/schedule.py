@@ -9,12 +9,8 @@ Tijdeman (The chairman assignment problem, 1980) proves, for shares that change 
 nothing ever has to wait longer and no position is idle, so that at every prefix
 |served - L(n)| <= 1 - c, and that no schedule can promise less for all shares.
 
-Seeking needs no history. At most one example of each source waits at a time, and how many wait in
-all follows from n alone; only *which* ones is open. Serving the one due first keeps two sets of
-equal size in order (if each element of one is due no later than its counterpart, it stays so), so
-it is enough to start a little earlier from the two extreme sets: where they have become one set,
-every set between them has, the true one too. The answer is exact at any position. How much earlier
-depends on the rarest source, not on the position.
+Nothing has to be remembered: `walking.py` tells what waits at any position without history, and
+serves from there. Positions near one another are computed as one block, and kept.
 
 Where shares are constant for long, what waits repeats with their common denominator D, and so does
 the order of sources: one table of D rows then answers for the whole stage.
@@ -26,19 +22,18 @@ import bisect
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Block, Place, Stretch
+from .blocks import Block, Bracket, Place, Stretch
 from .errors import Reason, RecollectError
-from .releases import SERVE, SOURCES, Line, serve
 from .shares import check_shares
 from .timeline import END, Timeline
+from .walking import Walking, moved
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
@@ -50,13 +45,10 @@ SHORTEST_TABLED = 2
 """Blocks from which a stage among others is looked at for a table."""
 MOST_BLOCKS = 64
 """Blocks that are kept, of 0.25 MiB each, or 2 MiB for a table of the longest period."""
-FIRST_LOOKBACK = 64
-LONGEST_WALK = 1 << 17
-"""Positions that are walked at once; bounds the memory of a seek."""
+LONGEST_LEAD = 1 << 12
+"""Positions that are walked before a table is made to begin from."""
 MOST_LAPS = 4
 """Periods of a stage in which its order must have begun to repeat for a table to be made."""
-COMPILED_FROM = 1 << 16
-"""Rows from which compiled code is faster, its loading included."""
 
 
 class Schedule:
@@ -76,6 +68,9 @@ class Schedule:
         slots = max(2 * self.num_sources - 2, 1)
         self._release_at = Fraction(1, slots)
         self._due_at = Fraction(max(slots - 1, 1), slots)
+        self._walking = Walking(shares, slots)
+        self._cuts: dict[int, tuple[Stretch, ...]] = {}
+        self._cutting = -1
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._newest: Block | None = None
         self._lock = threading.RLock()
@@ -84,6 +79,16 @@ class Schedule:
     def period(self) -> int:
         """Positions after which the order of sources repeats, in the last stage."""
         return self.timeline.periods[-1]
+
+    @property
+    def lookback(self) -> int:
+        """How much earlier the last seek had to start."""
+        return self._walking.lookback
+
+    @property
+    def num_walked(self) -> int:
+        """Positions that were served to answer what has been asked so far."""
+        return self._walking.num_walked
 
     def at(self, positions: Integers) -> tuple[Integers, Integers]:
         """The source of each position, and the number of earlier positions with that source."""
@@ -96,12 +101,15 @@ class Schedule:
         if (stretch := self._stretch(low)) is self._stretch(high):
             return self._within(stretch, positions)
         sources, ordinals = np.empty_like(positions), np.empty_like(positions)
-        firsts = np.array([stretch.first for stretch in self._stretches])
-        numbers = np.searchsorted(firsts, positions, side="right") - 1
-        for number in np.unique(numbers).tolist():
-            here = numbers == number
-            found = self._within(self._stretches[number], positions[here])
-            sources[here], ordinals[here] = found
+        order = np.argsort(positions, kind="stable")
+        rising = positions[order]
+        done = 0
+        while done < rising.size:
+            stretch = self._stretch(int(rising[done]))
+            end = int(np.searchsorted(rising, stretch.last))
+            here = order[done:end]
+            sources[here], ordinals[here] = self._within(stretch, rising[done:end])
+            done = end
         return sources, ordinals
 
     def served(self, num_positions: int) -> Integers:
@@ -118,39 +126,120 @@ class Schedule:
 
         `END` if there is none, since the source rests for ever before or nobody counts so far.
         """
-        if ordinal < 0:
-            raise _out_of_range(ordinal)
-        low = self.timeline.first_prefix_owing(source, ordinal + self._release_at) - 1
-        high = min(self.timeline.last_prefix_owing(source, ordinal + self._due_at), END - 1)
-        if low >= END - 1 or (high == END - 1 and self.served(high)[source] <= ordinal):
+        return self.first_serving({source: ordinal})
+
+    def first_serving(self, ordinals: Mapping[int, int]) -> int:
+        """The first position at which any of some sources serves an example of its own.
+
+        Between its release and its due position lies each of them, and the first of all is before
+        any is overdue: only the blocks in between are asked, and all sources in one search.
+
+        Args:
+            ordinals: by source, the number of its example.
+
+        Returns:
+            the position, or `END` if no such example is ever served.
+        """
+        brackets = self.brackets(ordinals)
+        if not brackets:
             return END
+        high = min(bracket.high for bracket in brackets)
+        near = [bracket for bracket in brackets if bracket.low <= high]
+        sources = np.array([bracket.source for bracket in near], dtype=np.int64)
+        wanted = np.array([bracket.ordinal for bracket in near], dtype=np.int64)
+        if high == END - 1 and not (self.served(high)[sources] > wanted).any():
+            return END
+        low = min(bracket.low for bracket in near)
         while (here := self._place(low)).block.last + here.moved <= high:
             middle = self._place((low + high + 1) // 2)
             start = middle.block.first + middle.moved
             if start <= low:
                 start = here.block.last + here.moved
                 middle = self._place(start)
-            if middle.served[source] <= ordinal:
+            if (middle.served[sources] <= wanted).all():
                 low = start
             else:
                 high = start - 1
         order, starts = here.block.by_source
-        row = order[starts[source] + ordinal - int(here.served[source])]
-        return here.block.first + here.moved + int(row)
+        rows = starts[sources] + wanted - here.served[sources]
+        found = order[rows[rows < starts[sources + 1]]]
+        return here.block.first + here.moved + int(found.min())
+
+    def brackets(self, ordinals: Mapping[int, int]) -> list[Bracket]:
+        """By source, between which positions an example is served; none where it never is."""
+        brackets = []
+        for source, ordinal in ordinals.items():
+            if ordinal < 0:
+                raise _out_of_range(ordinal)
+            low = self.timeline.first_prefix_owing(source, ordinal + self._release_at) - 1
+            high = self.timeline.last_prefix_owing(source, ordinal + self._due_at)
+            if low < END - 1:
+                high = min(high, END - 1)
+                brackets.append(Bracket(source=source, ordinal=ordinal, low=low, high=high))
+        return brackets
+
+    def walk(self, first: int, last: int) -> Iterator[tuple[int, Integers, Integers]]:
+        """Serves the positions first … last - 1, some at a time, and keeps none of it.
+
+        Yields:
+            a position, the rows that each source has served before it, and the sources of the
+            positions from it on.
+        """
+        waiting: Sequence[int] = self._waiting(first)
+        served = self._walking.served_before(first, waiting)
+        while first < last:
+            end = min(first + BLOCK_LENGTH, last)
+            ((sources, left),) = self._walking.serve(first, end, waiting)
+            yield first, served, sources
+            served = served + np.bincount(sources, minlength=self.num_sources)
+            first, waiting = end, left.tolist()
+
+    def is_tabled(self, position: int) -> bool:
+        """Whether a table answers for a position."""
+        return self._stretch(position).repeats
+
+    def unsettled(self, num_positions: int) -> tuple[int, int]:
+        """The most positions through which one may have to walk since a source rests.
+
+        Its last example may wait for as long as it rests, and whether it does only history says,
+        or a table.
+
+        Returns:
+            how many they may be in the first `num_positions`, and the stage that they end in.
+        """
+        most = run = 0, 0
+        for stage, first in enumerate(self.timeline.firsts):
+            length = min(self.timeline.end(stage), num_positions) - first
+            if length <= 0:
+                break
+            if self.timeline.periods[stage] <= LONGEST_TABLE:
+                length = min(length, MOST_LAPS * self.timeline.periods[stage])
+            rests = self._walking.lines_of(stage).unsettled
+            run = (run[0] + length if rests else 0), stage
+            most = max(most, run, key=lambda item: item[0])
+        return most
 
     # Looking up.
 
-    @cached_property
-    def _stretches(self) -> tuple[Stretch, ...]:
-        """How the positions are cut, in their order."""
-        found: list[Stretch] = []
-        for stage in range(len(self.timeline.stages)):
-            found += self._cut(stage)
-        return tuple(found)
-
     def _stretch(self, position: int) -> Stretch:
-        index = bisect.bisect_right(self._stretches, position, key=lambda item: item.first) - 1
-        return self._stretches[index]
+        """The stretch in which a position lies."""
+        stretches = self._cut_of(self.timeline.stage_at(position))
+        return stretches[bisect.bisect_right(stretches, position, key=lambda item: item.first) - 1]
+
+    def _cut_of(self, stage: int) -> tuple[Stretch, ...]:
+        """How a stage is cut."""
+        with self._lock:
+            if stage not in self._cuts:
+                # What waits while a source rests is known from the tables of earlier stages.
+                first, lines_of = stage, self._walking.lines_of
+                while first and first - 1 not in self._cuts and lines_of(first).unsettled:
+                    first -= 1
+                outer = self._cutting
+                for earlier in range(first, stage + 1):
+                    self._cutting = earlier
+                    self._cuts[earlier] = self._cut(earlier)
+                self._cutting = outer
+            return self._cuts[stage]
 
     def _place(self, position: int) -> Place:
         """The block in which a position lies."""
@@ -187,24 +276,27 @@ class Schedule:
 
     # Cutting.
 
-    def _cut(self, stage: int) -> list[Stretch]:
+    def _cut(self, stage: int) -> tuple[Stretch, ...]:
         """A stage as what leads to its repeating part, that part, and what follows it."""
         first, period = self.timeline.firsts[stage], self.timeline.periods[stage]
         repeating = self._repeating(stage)
         if repeating is None:
-            return [self._plain(first)]
+            return (self._plain(first, self.timeline.end(stage)),)
         begin, end = repeating
         per_lap = np.array(
             [int(share * period) for share in self.timeline.stages[stage].shares], dtype=np.int64
         )
-        table = Stretch(first=begin, block_length=period, repeats=True, per_lap=per_lap)
-        lead = [self._plain(first)] if begin > first else []
-        tail = [self._plain(end)] if end < self.timeline.end(stage) else []
-        return [*lead, table, *tail]
+        table = Stretch(first=begin, last=end, block_length=period, repeats=True, per_lap=per_lap)
+        lead = (self._plain(first, begin),) if begin > first else ()
+        last = self.timeline.end(stage)
+        tail = (self._plain(end, last),) if end < last else ()
+        return *lead, table, *tail
 
-    def _plain(self, first: int) -> Stretch:
+    def _plain(self, first: int, last: int) -> Stretch:
         nothing = np.zeros(self.num_sources, dtype=np.int64)
-        return Stretch(first=first, block_length=BLOCK_LENGTH, repeats=False, per_lap=nothing)
+        return Stretch(
+            first=first, last=last, block_length=BLOCK_LENGTH, repeats=False, per_lap=nothing
+        )
 
     def _repeating(self, stage: int) -> tuple[int, int] | None:
         """From where to where the order of a stage repeats, if a table is worth while."""
@@ -234,82 +326,30 @@ class Schedule:
 
     def _same_after(self, begin: int, period: int, end: int) -> bool:
         """Whether the same examples wait at a position and a period later."""
-        before, after = (
-            {(key // SOURCES, key % SOURCES) for key in self._waiting(prefix)}
-            for prefix in (begin, begin + period)
-        )
-        return {(due + period if due < end else due, source) for due, source in before} == after
+        before, after = self._waiting(begin), self._waiting(begin + period)
+        return moved(before, period, end) == after
 
-    # Walking.
-
-    def _num_released(self, source: int, prefix: int) -> int:
-        """How many examples of a source are released within a prefix."""
-        owed = self.timeline.owed(source, prefix)
-        return max(0, math.floor(owed - self._release_at) + 1)
-
-    def _released(self, first: int, last: int) -> tuple[Integers, Integers]:
-        """What is released in the prefixes first + 1 … last: at which of them, and its keys."""
-        rows: list[Integers] = []
-        keys: list[Integers] = []
-        while first < last:
-            stage = self.timeline.stage_at(first)
-            end = min(self.timeline.end(stage), last)
-            for source in range(self.num_sources):
-                ordinal = self._num_released(source, first)
-                count = self._num_released(source, end) - ordinal
-                if count:
-                    line = Line(self.timeline, stage, source, ordinal, count)
-                    rows.append(line.first_prefixes(self._release_at))
-                    keys.append(line.last_prefixes(self._due_at) * SOURCES + source)
-            first = end
-        if not rows:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        prefixes = np.concatenate(rows)
-        order = np.argsort(prefixes, kind="stable")
-        return prefixes[order], np.concatenate(keys)[order]
-
-    def _served(
-        self, first: int, last: int, *waiting: Sequence[int]
-    ) -> list[tuple[Integers, Integers]]:
-        """Serves the positions first … last - 1 from each of some sets that may wait before.
-
-        For each, the sources of the positions, and the keys that wait then.
-        """
-        prefixes, keys = self._released(first, last)
-        prefixes -= first + 1
-        if last - first >= COMPILED_FROM:
-            starts = [np.array(waits, dtype=np.int64) for waits in waiting]
-            return [SERVE.compiled(prefixes, keys, start, last - first) for start in starts]
-        columns = prefixes.tolist(), keys.tolist()
-        return [serve(*columns, waits, last - first) for waits in waiting]
+    # What waits.
 
     def _waiting(self, prefix: int) -> list[int]:
-        """What waits after a prefix, found without history (module docstring)."""
-        lookback = FIRST_LOOKBACK
-        while True:
-            first = max(0, prefix - lookback)
-            sets = self._extremes(first)
-            for start in range(first, prefix, LONGEST_WALK):
-                served = self._served(start, min(start + LONGEST_WALK, prefix), *sets)
-                sets = [sorted(left.tolist()) for _, left in served]
-                if sets[0] == sets[-1]:
-                    sets = sets[:1]
-            if sets[0] == sets[-1]:
-                return sorted(sets[0])
-            lookback *= 4
+        return self._walking.waiting(prefix, self._known)
 
-    def _extremes(self, prefix: int) -> list[list[int]]:
-        """The sets that could wait after a prefix: the one due earliest, and the one due latest."""
-        released = [self._num_released(source, prefix) for source in range(self.num_sources)]
-        possible = []
-        for source, count in enumerate(released):
-            if count:
-                due = self.timeline.last_prefix_owing(source, count - 1 + self._due_at)
-                if due >= prefix:
-                    possible.append(min(due, END) * SOURCES + source)
-        possible.sort()
-        num_waiting = sum(released) - prefix
-        return [possible[:num_waiting], possible[len(possible) - num_waiting :]]
+    def _known(self, first: int, prefix: int) -> tuple[int, list[int]] | None:
+        """The latest lap of a table that begins in a range, and what waits there.
+
+        While a source rests, no bound says how early one would have to start without it.
+        """
+        for stage in range(self.timeline.stage_at(prefix), self.timeline.stage_at(first) - 1, -1):
+            if stage == self._cutting or prefix - first < LONGEST_LEAD:
+                continue
+            for table in self._cut_of(stage):
+                laps = (min(table.last, prefix) - table.first) // table.block_length
+                begin = table.first + laps * table.block_length
+                if table.repeats and laps > 0 and begin >= first:
+                    waiting = self._block(table.first).waiting.tolist()
+                    further = begin - table.first - table.block_length
+                    return begin, moved(waiting, further, self.timeline.end(stage))
+        return None
 
     # Blocks.
 
@@ -329,36 +369,11 @@ class Schedule:
         newest = self._newest
         goes_on = newest is not None and newest.last == first
         waiting = newest.waiting.tolist() if newest and goes_on else self._waiting(first)
-        served = [self._num_released(source, first) for source in range(self.num_sources)]
-        for key in waiting:
-            served[key % SOURCES] -= 1
-        ((sources, left),) = self._served(first, last, waiting)
-        before = np.array(served, dtype=np.int64)
-        return Block(
-            first=first,
-            sources=sources,
-            ordinals=_ordinals(sources, before),
-            served=before,
-            waiting=left,
-        )
+        return self._walking.block(first, last, waiting)
 
     def _end_of_block(self, first: int) -> int:
         stretch = self._stretch(first)
-        if stretch.repeats:
-            return first + stretch.block_length
-        following = self._stretches.index(stretch) + 1
-        last = self._stretches[following].first if following < len(self._stretches) else END
-        return min(first + stretch.block_length, last)
-
-
-def _ordinals(sources: Integers, served: Integers) -> Integers:
-    """Numbers the rows of each source, beginning after those served before."""
-    order = np.argsort(sources, kind="stable")
-    counts = np.bincount(sources, minlength=len(served))
-    firsts = np.repeat(np.cumsum(counts) - counts, counts)
-    ordinals = np.empty_like(sources)
-    ordinals[order] = np.arange(len(sources)) - firsts + np.repeat(served, counts)
-    return ordinals
+        return min(first + stretch.block_length, stretch.last)
 
 
 def _out_of_range(value: int) -> RecollectError:

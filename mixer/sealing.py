@@ -7,32 +7,29 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 from .errors import Reason, RecollectError
-from .lengthwise import LengthwiseSchedule
+from .extent import num_positions_of
 from .limits import RatioPolicy, check_limits
 from .measures import Measures
-from .mix import Mix, OnExhaustion, SourceShare, Unit
+from .mix import Mix, SourceShare, Unit, canonical_json
 from .plan import (
     PLAN_VERSION,
-    AnySchedule,
     Plan,
     SealedSource,
     SourceSnapshot,
     needs_measures,
     plan_id_of,
-    schedule_for,
     source_rows,
     weights_of,
 )
 from .rows import SourceRows
 from .timeline import END
 
-MOST_WEIGHED = 1 << 27
-"""Rows of a plan by tokens: they are weighed one by one, some ten million a second."""
 LONGEST_PLAN = 1 << 20
 """Characters of a plan's JSON."""
+_WITH_ID = f',"plan_id":"{"0" * 64}"'
+"""What the id adds to it."""
 
 
 def seal(
@@ -79,10 +76,18 @@ def seal(
         snapshot_id=snapshot_id,
         tokenizer_digest=tokenizer_digest,
         sources=sealed,
-        num_positions=_num_positions(mix, sealed, rows),
+        num_positions=num_positions_of(mix, sealed, rows),
         rows=rows,
     )
-    return replace(unnamed, plan_id=plan_id_of(unnamed.content()))
+    content = unnamed.content()
+    if len(canonical_json(content)) > LONGEST_PLAN - len(_WITH_ID):
+        raise RecollectError(
+            Reason.MIX_INVALID,
+            f"the plan would have more than {LONGEST_PLAN:,} characters, which nobody reads",
+            where="changes" if mix.changes else "sources",
+            fix="Use fewer changes or shorter texts, or continue with a second mix.",
+        )
+    return replace(unnamed, plan_id=plan_id_of(content))
 
 
 def read_plan(text: str, measures: Mapping[str, Measures] | None = None) -> Plan:
@@ -223,90 +228,6 @@ def _sealed(item: SourceShare, held: SourceSnapshot, rows: SourceRows) -> Sealed
     )
 
 
-def _num_positions(
-    mix: Mix, sources: tuple[SealedSource, ...], rows: tuple[SourceRows, ...]
-) -> int:
-    """Rows until the steps are done or a source stops the plan; refuses what runs out before."""
-    most = mix.num_steps * mix.batch_size if mix.num_steps else _most_positions(mix, sources, rows)
-    if mix.unit is not Unit.EXAMPLES and most > MOST_WEIGHED:
-        raise RecollectError(
-            Reason.MIX_INVALID,
-            f"the plan may have {most:,} rows; by tokens at most {MOST_WEIGHED:,} are served, "
-            "since each has to be weighed",
-            where="num_steps",
-            fix="Take fewer steps or longer rows, or count examples.",
-        )
-    if most >= END:
-        raise RecollectError(
-            Reason.MIX_INVALID,
-            f"the plan would have {most:,} rows; at most {END - 1:,} are counted",
-            where="num_steps",
-            fix="Take fewer steps, or smaller batches.",
-        )
-    schedule = schedule_for(mix, rows, most)
-    num_positions = most
-    for index, source in enumerate(sources):
-        if source.on_exhaustion is OnExhaustion.STOP and source.limit is not None:
-            num_positions = min(num_positions, first_position(schedule, index, source.limit))
-    if num_positions >= END or (num_positions == most and not mix.num_steps):
-        raise RecollectError(
-            Reason.MIX_INVALID,
-            "no source that stops the plan is ever used up",
-            where="num_steps",
-            fix="Set num_steps.",
-        )
-    served = schedule.served(num_positions).tolist()
-    for index, source in enumerate(sources):
-        if source.limit is not None and served[index] > source.limit:
-            step = first_position(schedule, index, source.limit) // mix.batch_size
-            raise RecollectError(
-                Reason.MIX_EXHAUSTED,
-                f"source {source.name!r} may serve {source.limit} rows and would have to serve "
-                f"{served[index]}; it runs out in step {step}",
-                where=f"sources[{index}].on_exhaustion",
-                fix="Take fewer steps, a smaller share, more examples or more epochs.",
-            )
-    return num_positions
-
-
-def first_position(schedule: AnySchedule, source: int, ordinal: int) -> int:
-    """Where a source serves its row of this number; `END` if it never does."""
-    if isinstance(schedule, LengthwiseSchedule):
-        if schedule.served(schedule.num_positions)[source] <= ordinal:
-            return END
-        return schedule.position_of(source, ordinal)
-    return schedule.position_of(source, ordinal)
-
-
-def _most_positions(
-    mix: Mix, sources: tuple[SealedSource, ...], rows: tuple[SourceRows, ...]
-) -> int:
-    """More rows than a plan without a number of steps can have."""
-    if mix.unit is Unit.EXAMPLES:
-        return END - 1
-    weights = [weights_of(mix.unit, item) for item in rows]
-    totals = [int(weight.sum()) for weight in weights]
-    largest = max(int(weight.max()) for weight in weights)
-    ends = []
-    for index, source in enumerate(sources):
-        shares = [stage.shares[index] for stage in mix.timeline.stages]
-        if source.on_exhaustion is OnExhaustion.STOP and min(shares) > 0:
-            passes = source.max_epochs or 1
-            ends.append(Fraction(passes * totals[index] + largest) / min(shares))
-    if not ends:
-        raise RecollectError(
-            Reason.MIX_INVALID,
-            "the mix ends only with a source that rests for a while",
-            where="num_steps",
-            fix="Set num_steps.",
-        )
-    served = min(ends) + len(sources) * largest
-    return sum(
-        (int(served / max(total, 1)) + 2) * item.num_rows
-        for total, item in zip(totals, rows, strict=True)
-    )
-
-
 def _unsealed(content: Mapping[str, object], plan_id: str) -> Plan:
     """Seals again what a plan's JSON says, so that nothing in it is taken on trust.
 
@@ -372,7 +293,14 @@ def _unsealed(content: Mapping[str, object], plan_id: str) -> Plan:
             num_positions=num_positions,
             rows=None,
         )
-    except (KeyError, TypeError, ValueError, RecollectError):
+    except RecollectError as refused:
+        raise RecollectError(
+            Reason.PLAN_TAMPERED,
+            f"the content cannot be sealed again: {refused.message}",
+            where=f"plan: {refused.where}",
+            fix="Fetch it anew from the service.",
+        ) from None
+    except (KeyError, TypeError, ValueError):
         raise _tampered("the content cannot be sealed again") from None
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
+
 from .errors import Reason, RecollectError
 from .shares import common_denominator
 
@@ -46,14 +49,16 @@ class Timeline:
         self.firsts = [stage.first_position for stage in stages]
         self.periods = [common_denominator(stage.shares) for stage in stages]
         """Positions of each stage after which what is owed has grown by whole rows only."""
-        owed = [[Fraction(0)] * self.num_sources]
-        for stage, after in pairwise(self.stages):
+        self.unit = math.lcm(*self.periods)
+        """What is owed is counted in whole parts of a row, of which a row has so many."""
+        self.weights = np.array([self._in_parts(stage) for stage in stages], dtype=object)
+        """Per stage and source, the share in those parts."""
+        _check_totals(self.stages, self.weights, self.unit)
+        self.begun = np.zeros_like(self.weights)
+        """Per stage and source, what is owed when the stage begins, in those parts."""
+        for index, (stage, after) in enumerate(pairwise(self.stages)):
             length = after.first_position - stage.first_position
-            owed.append(
-                [was + share * length for was, share in zip(owed[-1], stage.shares, strict=True)]
-            )
-        self.owed_at_start = owed
-        """Per stage and source, what is owed when the stage begins."""
+            self.begun[index + 1] = self.begun[index] + self.weights[index] * length
 
     @classmethod
     def constant(cls, shares: Sequence[Fraction]) -> Timeline:
@@ -71,28 +76,31 @@ class Timeline:
     def owed(self, source: int, prefix: int) -> Fraction:
         """The sum of a source's shares over the first `prefix` positions."""
         stage = self.stage_at(prefix)
-        share = self.stages[stage].shares[source]
-        return self.owed_at_start[stage][source] + share * (prefix - self.firsts[stage])
+        grown = self.weights[stage, source] * (prefix - self.firsts[stage])
+        return Fraction(self.begun[stage, source] + grown, self.unit)
 
     def first_prefix_owing(self, source: int, amount: Fraction) -> int:
         """The first prefix in which at least `amount` is owed; `END` if there is none."""
-        column = [owed[source] for owed in self.owed_at_start]
-        stage = bisect.bisect_left(column, amount) - 1
+        parts = math.ceil(amount * self.unit)
+        stage = bisect.bisect_left(self.begun[:, source], parts) - 1
         if stage < 0:
             return 0
-        share = self.stages[stage].shares[source]
-        if not share:
+        weight = self.weights[stage, source]
+        if not weight:
             return END
-        return self.firsts[stage] + math.ceil((amount - column[stage]) / share)
+        return int(self.firsts[stage] - (self.begun[stage, source] - parts) // weight)
 
     def last_prefix_owing(self, source: int, amount: Fraction) -> int:
         """The last prefix in which at most `amount`, 0 or more, is owed; `END` if all are."""
-        column = [owed[source] for owed in self.owed_at_start]
-        stage = bisect.bisect_right(column, amount) - 1
-        share = self.stages[stage].shares[source]
-        if not share:
+        parts = math.floor(amount * self.unit)
+        stage = bisect.bisect_right(self.begun[:, source], parts) - 1
+        weight = self.weights[stage, source]
+        if not weight:
             return END
-        return self.firsts[stage] + math.floor((amount - column[stage]) / share)
+        return int(self.firsts[stage] + (parts - self.begun[stage, source]) // weight)
+
+    def _in_parts(self, stage: Stage) -> list[int]:
+        return [share.numerator * (self.unit // share.denominator) for share in stage.shares]
 
 
 def _check(stages: tuple[Stage, ...]) -> None:
@@ -103,8 +111,13 @@ def _check(stages: tuple[Stage, ...]) -> None:
         raise _wrong(f"there are {len(stages):,} stages; at most {MOST_STAGES:,} are followed")
     if len({len(stage.shares) for stage in stages}) != 1:
         raise _wrong("every stage gives a share to every source")
-    for stage in stages:
-        if not stage.shares or min(stage.shares) < 0 or sum(stage.shares) != 1:
+    if not stages[0].shares:
+        raise _wrong("there are no sources")
+
+
+def _check_totals(stages: tuple[Stage, ...], weights: npt.NDArray[np.object_], unit: int) -> None:
+    for stage, parts in zip(stages, weights, strict=True):
+        if parts.min() < 0 or parts.sum() != unit:
             raise _wrong(f"the shares from position {stage.first_position} on do not sum to 1")
 
 

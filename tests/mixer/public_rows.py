@@ -42,14 +42,14 @@ class Rows:
 
     lengths: npt.NDArray[np.int64]
     supervised: npt.NDArray[np.int64]
-    """Supervised tokens before each token of the source, and their number."""
+    """Marked tokens before each token of the source, and their number."""
     offsets: npt.NDArray[np.int64]
     """The first token of each example, and the number of tokens."""
 
     def supervised_in(self, capacity: int) -> npt.NDArray[np.int64]:
         """Supervised tokens of each example that is cut at `capacity`."""
         lasts = self.offsets[:-1] + np.minimum(self.lengths, capacity)
-        return self.supervised[lasts] - self.supervised[self.offsets[:-1]]
+        return self.supervised[lasts] - self.supervised[self.offsets[:-1] + 1]
 
 
 @functools.cache

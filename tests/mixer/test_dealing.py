@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +184,34 @@ def test_what_a_rank_has_served_is_what_it_was_dealt(
     for rank in range(world_size):
         expected = np.bincount(sources[ranks == rank], minlength=len(parts))
         assert dealing.served(step, rank).tolist() == expected.tolist()
+
+
+def test_what_was_served_where_nothing_repeats_is_dealt_once_for_all_ranks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "LONGEST_TABLE", 10)
+    monkeypatch.setattr(room, "SEGMENT_ROWS", 30 * 8)
+    dealt: list[int] = []
+    deal = Dealing._deal
+
+    def counted(self: Dealing, index: int) -> Any:
+        dealt.append(index)
+        return deal(self, index)
+
+    odd = [Fraction(1, 1009), Fraction(400, 1013)]
+    schedule = Schedule([*odd, 1 - sum(odd, Fraction(0))])
+    dealing = Dealing(schedule, 30, 4, 30 * 95 - 7)
+    assert (dealing.lap_steps, dealing.is_exact) == (8, False)
+    sources, _ = schedule.at(np.arange(30 * 95 - 7))
+    ranks = np.concatenate([dealing.ranks(step) for step in range(95)])[: sources.size]
+    monkeypatch.setattr(Dealing, "_deal", counted)
+    for step in (91, 95, 88, 40, 3, 0):
+        for rank in range(4):
+            rows = min(step * 30, sources.size)
+            expected = np.bincount(sources[:rows][ranks[:rows] == rank], minlength=3)
+            assert dealing.served(step, rank).tolist() == expected.tolist()
+    # Each lap once; those that were asked for within the lap once more.
+    assert max(np.bincount(dealt).tolist()) <= 2
 
 
 def test_more_ranks_than_can_be_dealt_to_are_refused() -> None:

@@ -99,8 +99,14 @@ PLANS: list[tuple[dict[str, Any], str, str, str]] = [
     (
         {"unit": "supervised_tokens", "packing": "best_fit"},
         "c2a4e36208906ee8d16cff40e84094c2",
-        "e7ca6ce66389895588bf8575e187f3e4",
-        "c9f39c34e80abe031bf12ae789ca0846",
+        "9d9df788fb99628d566db7e462755952",
+        "edad986d458145f2b7c6d7bafae8002b",
+    ),
+    (
+        {"unit": "supervised_tokens", "packing": "split"},
+        "c6d1080b14388dbaba597956770b0d8d",
+        "bb7735122bd7d321936a782a7f12150f",
+        "883f11e1747025b1be8087a9146ebbbd",
     ),
 ]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recollect.mixer import fitting
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.fitting import pack_window
+from recollect.mixer.measures import Measures
 from recollect.mixer.packing import (
     Packing,
     Packs,
@@ -21,6 +22,7 @@ from recollect.mixer.packing import (
     position_ids,
     split,
 )
+from recollect.mixer.rows import SourceRows
 
 from .public_rows import NAMES, needs_data, public_rows
 
@@ -209,18 +211,19 @@ def test_any_packs_are_found_at_once(
 
 @given(sources(), st.sampled_from(list(Packing)), st.data())
 @settings(max_examples=60, deadline=None)
-def test_marked_tokens_are_counted_per_pack(
+def test_marked_tokens_that_follow_another_of_their_piece_are_counted_per_pack(
     source: tuple[Integers, int], packing: Packing, data: st.DataObject
 ) -> None:
     lengths, capacity = source
-    packs = pack(lengths, capacity=capacity, packing=packing, key=b"k")
     size = int(lengths.sum())
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+    measures = Measures.of_masks(lengths, mask)
+    rows = SourceRows.packed("source", 0, measures, capacity=capacity, packing=packing)
+    assert rows.packs is not None
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    sums = packs.sums(np.concatenate(([0], np.cumsum(mask))), offsets)
-    for number, pieces in enumerate(all_held(packs)):
-        assert sums[number] == sum(
-            int(mask[offsets[example] + start : offsets[example] + stop].sum())
+    for number, pieces in enumerate(all_held(rows.packs)):
+        assert rows.supervised_tokens[number] == sum(
+            int(mask[offsets[example] + start + 1 : offsets[example] + stop].sum())
             for example, start, stop in pieces
         )
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.mixer import schedule as room
+from recollect.mixer.blocks import Stretch
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.ratio import schedule_bound
 from recollect.mixer.releases import SERVE, serve
@@ -25,6 +26,14 @@ def owed(timeline: Timeline, num_positions: int) -> list[list[Fraction]]:
         current = next(s for s in reversed(timeline.stages) if s.first_position <= position)
         sums.append([was + share for was, share in zip(sums[-1], current.shares, strict=True)])
     return sums
+
+
+def stretches(schedule: Schedule) -> list[Stretch]:
+    """How all positions are cut."""
+    found = [schedule._stretch(0)]
+    while found[-1].last < END:
+        found.append(schedule._stretch(found[-1].last))
+    return found
 
 
 @given(timelines())
@@ -65,7 +74,7 @@ def test_tables_say_what_blocks_say(timeline: Timeline) -> None:
         patch.setattr(room, "LONGEST_TABLE", 0)
         patch.setattr(room, "BLOCK_LENGTH", 97)
         plain = Schedule(timeline).at(np.arange(num_positions))
-        assert all(not stretch.repeats for stretch in Schedule(timeline)._stretches)
+        assert all(not stretch.repeats for stretch in stretches(Schedule(timeline)))
     assert tabled[0].tolist() == plain[0].tolist()
     assert tabled[1].tolist() == plain[1].tolist()
 
@@ -79,7 +88,7 @@ def test_long_stages_are_served_from_tables() -> None:
         Stage(first_position=10**12 + 2, shares=thirds),
     ]
     schedule = Schedule(Timeline(stages))
-    assert sum(stretch.repeats for stretch in schedule._stretches) == 3
+    assert sum(stretch.repeats for stretch in stretches(schedule)) == 3
     for first in (10**9 - 50, 10**12 - 50):
         sources, _ = schedule.at(np.arange(first, first + 100))
         count = schedule.served(first)
@@ -103,7 +112,7 @@ def test_a_source_that_rests_for_ever_has_a_last_example() -> None:
 def test_compiled_and_plain_code_serve_alike() -> None:
     parts = [Fraction(n, 1009) for n in (1, 8, 200, 300, 500)]
     schedule = Schedule(parts)
-    prefixes, keys = schedule._released(0, 2018)
+    prefixes, keys = schedule._walking.released(0, 2018)
     nothing = np.empty(0, dtype=np.int64)
     compiled = SERVE.compiled(prefixes - 1, keys, nothing, 2018)
     plain = serve((prefixes - 1).tolist(), keys.tolist(), [], 2018)

@@ -122,7 +122,8 @@ def test_a_long_trace_takes_no_more_memory_than_a_short_one() -> None:
         finally:
             tracemalloc.stop()
 
-    assert peak(800_000) < 1.5 * peak(50_000)
+    # Both are longer than what is worked out at once.
+    assert peak(800_000) < 1.2 * peak(200_000)
 
 
 def test_chunks_are_whole_batches_of_any_size() -> None:

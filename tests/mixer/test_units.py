@@ -208,7 +208,7 @@ def test_masks_become_runs_and_back() -> None:
             for stop in range(start, length + 1):
                 count = found.supervised(*(np.array([x]) for x in (example, start, stop)))
                 first = int(firsts[example])
-                assert count[0] == mask[first + start : first + stop].sum()
+                assert count[0] == mask[first + start + 1 : first + stop].sum()
 
 
 def test_runs_outside_their_examples_are_refused() -> None:
