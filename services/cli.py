@@ -7,14 +7,17 @@ service never imports the trainer. Heavy packages are imported by the commands t
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from .. import __version__
 from ..mixer.errors import Reason, RecollectError
-from .commands import audit, config, mix, sources, teacher
+from .commands import access, audit, config, mix, sources, teacher
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.ingest import ingest
@@ -37,13 +40,45 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _file_option(name: str, words: str) -> typer.models.OptionInfo:
+    variable = f"RECOLLECT_{name.upper().replace('-', '_')}"
+    option: typer.models.OptionInfo = typer.Option(f"--{name}", envvar=variable, help=words)
+    return option
+
+
 @app.callback()
 def root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
+    token_file: Annotated[
+        Path | None, _file_option("token-file", "File that holds the bearer token to show.")
+    ] = None,
+    ca: Annotated[
+        Path | None, _file_option("ca", "Certificates of those who may sign the service's.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, _file_option("certificate", "Certificate to show, for mutual TLS.")
+    ] = None,
+    key: Annotated[Path | None, _file_option("key", "Key of that certificate.")] = None,
+    plaintext: Annotated[
+        bool,
+        typer.Option(
+            "--plaintext",
+            envvar="RECOLLECT_PLAINTEXT",
+            help="Speak TCP without TLS, token included: only where the network is trusted.",
+        ),
+    ] = False,
 ) -> None:
     """Keep what the model knew; never keep who said it."""
+    # To the environment, where every client of this process, and its children, find them. A token
+    # itself is no option: the arguments of a process are for all to read.
+    files = {"TOKEN_FILE": token_file, "CA": ca, "CERTIFICATE": certificate, "KEY": key}
+    for name, path in files.items():
+        if path is not None:
+            os.environ[f"RECOLLECT_{name}"] = str(path)
+    if plaintext:
+        os.environ["RECOLLECT_PLAINTEXT"] = "1"
 
 
 app.command(epilog="Example: recollect serve --set data_folder=/srv/recollect")(serve)
@@ -54,6 +89,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(mix.app, name="mix")
 app.add_typer(teacher.app, name="teacher")
 app.add_typer(audit.app, name="audit")
+app.add_typer(access.app, name="access")
 app.add_typer(config.app, name="config")
 app.command(epilog="Example: recollect demo --keep ./demo")(demo)
 app.command(epilog="Example: recollect doctor --json")(doctor)

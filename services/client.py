@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +11,7 @@ import grpc
 
 from ..mixer.errors import DOMAIN, Reason, RecollectError
 from ..v1.audit_pb2_grpc import AuditServiceStub
+from ..v1.connection import Credentials, Unreachable, open_channel, why_unreachable
 from ..v1.failure import error_info
 from ..v1.mix_pb2_grpc import MixServiceStub
 from ..v1.store_pb2_grpc import StoreServiceStub
@@ -44,30 +47,64 @@ class ServiceClient:
 
 
 @contextmanager
-def connect(address: str) -> Iterator[ServiceClient]:
+def connect(address: str, credentials: Credentials | None = None) -> Iterator[ServiceClient]:
     """A client of the service at an address; errors come back as they were raised.
 
     Args:
         address: host:port or unix:/path.
+        credentials: what to show and whom to trust; those of the environment if left out.
 
     Raises:
-        RecollectError: SERVER_UNAVAILABLE if nothing listens there, or whatever the service raises.
+        RecollectError: SERVER_UNAVAILABLE if nothing listens there, TLS_MISMATCH or
+            CERTIFICATE_REFUSED if the two cannot trust one another, or whatever the service raises.
     """
+    shown = credentials or Credentials.from_environment()
     options = [
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ]
-    with grpc.insecure_channel(address, options=options) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
-        except grpc.FutureTimeoutError:
-            raise RecollectError(
-                Reason.SERVER_UNAVAILABLE,
-                "no service answers there.",
-                where=address,
-                fix="Start one with `recollect serve`, or name its address with --server.",
-            ) from None
-        try:
+    try:
+        with open_channel(address, shown, options=options) as channel:
+            _wait_until_ready(channel, address, shown)
             yield ServiceClient(channel)
-        except grpc.RpcError as error:
-            raise error_from(error) from None
+    except grpc.RpcError as error:
+        raise error_from(error) from None
+    except Unreachable as error:
+        raise RecollectError.from_metadata(error.reason, error.metadata) from None
+
+
+def _wait_until_ready(channel: grpc.Channel, address: str, credentials: Credentials) -> None:
+    """Waits for a connection; says at once what is wrong where waiting cannot help."""
+    states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+    channel.subscribe(states.put, try_to_connect=True)
+    deadline = time.monotonic() + CONNECT_SECONDS
+    looked = False
+    try:
+        while (state := _next(states, deadline)) is not grpc.ChannelConnectivity.READY:
+            if state is None:
+                raise _nobody(address)
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and not looked:
+                looked = True
+                problem = why_unreachable(address, credentials)
+                if problem is not None:
+                    raise problem
+    finally:
+        channel.unsubscribe(states.put)
+
+
+def _next(
+    states: queue.SimpleQueue[grpc.ChannelConnectivity], deadline: float
+) -> grpc.ChannelConnectivity | None:
+    try:
+        return states.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        return None
+
+
+def _nobody(address: str) -> RecollectError:
+    return RecollectError(
+        Reason.SERVER_UNAVAILABLE,
+        "no service answers there.",
+        where=address,
+        fix="Start one with `recollect serve`, or name its address with --server.",
+    )

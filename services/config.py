@@ -59,6 +59,42 @@ class StreamSettings(_Section):
     """How long open calls may finish after SIGTERM."""
 
 
+class TlsSettings(_Section):
+    """Certificate files for TCP; read again at every handshake once they were replaced."""
+
+    certificate: Path | None = None
+    """The service's certificate (PEM); None: DATA/access/tls/server.pem, if it is there."""
+    key: Path | None = None
+    """Key of that certificate; None: DATA/access/tls/server.key, if it is there."""
+    client_ca: Path | None = None
+    """Certificates of those who may sign clients'; if set, every client has to show one."""
+
+
+class MetricsSettings(_Section):
+    """Figures for Prometheus, over HTTP."""
+
+    address: str | None = None
+    """Where they can be read: host:port (port 0 picks a free one) or unix:/path; None: nowhere."""
+    allow_remote: bool = False
+    """Needed to tell them beyond loopback, where nobody is asked who they are."""
+
+
+class LogSettings(_Section):
+    """Lines on standard error; they never hold text of examples."""
+
+    format: Literal["text", "json"] = "text"
+    """How a line is written."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is told; info: every call that ended."""
+
+
+class TraceSettings(_Section):
+    """Traces of OpenTelemetry, from a fetch to its acknowledgement."""
+
+    exporter: Literal["none", "otlp"] = "none"
+    """otlp: to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs the extra observe."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -74,16 +110,27 @@ class Settings(BaseSettings):
     """Version of this file's layout."""
     data_folder: Path = Path("recollect-data")
     """Where segments, ledger, keys and caches live."""
-    address: str = "127.0.0.1:7431"
-    """Where the service listens: host:port (port 0 picks a free one) or unix:/path."""
+    address: str | None = None
+    """Where the service listens: host:port (port 0 picks a free one), unix:/path, or, left out, the
+    Unix socket recollect.sock in the data folder."""
+    insecure: bool = False
+    """Listen on TCP in the clear, and answer anybody as long as no credential was ever issued."""
     allow_remote: bool = False
-    """Needed to listen beyond loopback, since the wire is not encrypted or authenticated."""
+    """Needed, beside insecure, to listen in the clear beyond loopback."""
+    reflection: bool = False
+    """Answer gRPC server reflection, to those who have a credential."""
+    max_open_tenants: Annotated[int, Field(ge=1)] = 16
+    """Tenants whose rooms may be open at a time; further ones take the place of idle ones."""
     ratio_policy: Path | None = None
     """YAML file with floors and ceilings of shares that every sealed mix has to keep."""
     teacher: TeacherSettings = TeacherSettings()
     privacy: Policy = Policy()
     store: StoreSettings = StoreSettings()
     stream: StreamSettings = StreamSettings()
+    tls: TlsSettings = TlsSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     _file_values: ClassVar[dict[str, Any]] = {}
 

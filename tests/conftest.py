@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
+
+
+# The tests of rooms start bare gRPC servers on loopback, which speak no TLS; clients speak nothing
+# else over TCP unless they are told to. Tests of access, and of whole services, take this back.
+os.environ.setdefault("RECOLLECT_PLAINTEXT", "1")
 
 
 def load_replica_module() -> Any:

@@ -24,9 +24,9 @@ def demo(
 ) -> None:
     """Ingest a sample, let the teacher write, seal a mix, train with and without it, report.
 
-    The real service runs in a process of its own on loopback. Without --keep nothing is left behind
-    but the report that --report asks for. Exit code 1: the ledger is not intact, or a run differs
-    from its plan.
+    The real service runs in a process of its own on a Unix socket. Without --keep nothing is left
+    behind but the report that --report asks for. Exit code 1: the ledger is not intact, or a run
+    differs from its plan.
     """
     from ..demo.record import record_to_json
     from ..demo.report import check_writable, write_page, write_report
@@ -37,7 +37,7 @@ def demo(
     if report is not None:
         check_writable(report)
     with workspace(keep) as folder:
-        notes.print("[bold]recollect demo[/bold]: starting the service on loopback")
+        notes.print("[bold]recollect demo[/bold]: starting the service")
         with progress(as_json=as_json) as bar:
             record = run_demo(folder, num_seeds=num_seeds, console=notes, bar=bar)
         pages = [write_report(record, folder)] if keep else []

@@ -10,13 +10,13 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
 import typer
 
 from ...mixer.errors import RecollectError
 from ..config import Settings, to_json
+from .finding import Finding
 from .terminal import (
     ConfigOption,
     JsonOption,
@@ -29,20 +29,19 @@ from .terminal import (
 
 _NEEDED_GIB = 2.0
 _PACKAGES = {
-    "server": ("presidio_analyzer", "duckdb", "pyarrow", "tokenizers", "transformers", "datasets"),
+    "server": (
+        "presidio_analyzer",
+        "prometheus_client",
+        "cryptography",
+        "duckdb",
+        "pyarrow",
+        "tokenizers",
+        "transformers",
+        "datasets",
+    ),
     "trainer": ("torch", "safetensors", "pyarrow", "tokenizers", "transformers", "datasets"),
 }
 _DISTRIBUTIONS = {"presidio_analyzer": "presidio-analyzer"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    state: Literal["ok", "missing", "broken"]
-    detail: str
-    required: bool = True
 
 
 def _packages() -> Iterator[Finding]:
@@ -104,6 +103,14 @@ def _ratio_policy(settings: Settings) -> Iterator[Finding]:
         yield Finding(subject="ratio policy", state="ok", detail=detail)
 
 
+def _access(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("cryptography") is None:
+        return
+    from .doctor_access import access
+
+    yield from access(settings)
+
+
 def _deidentification(settings: Settings) -> Finding:
     from ..privacy import Deidentifier
 
@@ -129,6 +136,7 @@ def _examine(settings: Settings) -> list[Finding]:
     findings = [Finding(subject="Python", state="ok", detail=platform.python_version())]
     findings += _packages()
     findings += _ratio_policy(settings)
+    findings += _access(settings)
     missing = any(f.state == "missing" for f in findings)
     checks: list[Callable[[], Finding]] = [_gpu, lambda: _disk(settings)]
     if not missing:

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .terminal import ConfigOption, JsonOption, SetOption, console, print_json, settings_from
+from .terminal import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    console,
+    notes,
+    print_json,
+    settings_from,
+)
 
 
 def serve(
@@ -20,16 +28,28 @@ def serve(
 ) -> None:
     """Run the service in the foreground until SIGTERM or Ctrl-C.
 
-    It prints one line with its address when it is ready.
+    It prints one line with its address, and what protects the way to it, when it is ready. It
+    listens on a Unix socket in the data folder unless `address` says otherwise; TCP needs a
+    certificate.
     """
     settings = settings_from(config, overrides)
+    from ..listening import Way
     from ..server import serve as run
 
-    def ready(address: str) -> None:
+    def ready(address: str, way: Way) -> None:
+        if way is Way.INSECURE:
+            # Also beside --json: whoever reads the log of a service has to come across it.
+            notes.print(
+                f"[bold white on red] INSECURE [/] {address}: calls, data and tokens travel in the "
+                "clear, and without a credential in its register the service answers anybody",
+                highlight=False,
+            )
         if as_json:
-            print_json({"address": address, "data_folder": str(settings.data_folder)})
+            told = {"address": address, "way": way.name.lower()}
+            print_json(told | {"data_folder": str(settings.data_folder)})
         else:
-            console.print(f"serving {settings.data_folder} on {address}", highlight=False)
+            serving = f"serving {settings.data_folder} on {address} ({way})"
+            console.print(serving, highlight=False, soft_wrap=True)
         console.file.flush()
 
     asyncio.run(run(settings, ready=ready, stop_with_stdin=stop_with_stdin))

@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ...mixer.errors import RecollectError
+from ...v1.connection import default_address
 from ..config import Settings, load_settings
 
 _WIDE = 160
@@ -40,7 +41,8 @@ notes = Console(
 SECONDS_BETWEEN_LINES = 10.0
 """How often progress is told where it is not watched."""
 
-DEFAULT_SERVER = "127.0.0.1:7431"
+DEFAULT_SERVER = default_address()
+"""Where a service listens that was started here without being told where."""
 
 ServerOption = Annotated[
     str,

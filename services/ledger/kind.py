@@ -8,6 +8,8 @@ from enum import StrEnum
 class Kind(StrEnum):
     """What happened; an entry keeps it as text."""
 
+    CREDENTIAL_ISSUED = "credential_issued"
+    CREDENTIAL_REVOKED = "credential_revoked"
     SOURCE_REGISTERED = "source_registered"
     SEGMENTS_COMMITTED = "segments_committed"
     INGEST_FINISHED = "ingest_finished"

@@ -1,0 +1,67 @@
+"""Scopes: which calls a credential allows. A call that is not in this table is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a holder does; each allows the calls that this takes."""
+
+    TRAINER = "trainer"
+    """Reads plans and measures, fetches batches, acknowledges, starts and finishes runs."""
+    MIXER = "mixer"
+    """Ingests, looks at sources, checks, previews and seals mixes, rehearses and annotates."""
+    AUDITOR = "auditor"
+    """Reads ledger, audits, plans and previews; writes nothing."""
+    ADMIN = "admin"
+    """Everything in its tenant."""
+
+
+def _allow(*scopes: Scope) -> frozenset[Scope]:
+    return frozenset({*scopes, Scope.ADMIN})
+
+
+_TRAINER = _allow(Scope.TRAINER)
+_MIXER = _allow(Scope.MIXER)
+_AUDITOR = _allow(Scope.AUDITOR)
+_MIXER_OR_AUDITOR = _allow(Scope.MIXER, Scope.AUDITOR)
+_ANYBODY = frozenset(Scope)
+
+SCOPES: Mapping[str, frozenset[Scope]] = {
+    "/recollect.v1.StoreService/RegisterSource": _MIXER,
+    "/recollect.v1.StoreService/Ingest": _MIXER,
+    "/recollect.v1.StoreService/ListSources": _MIXER_OR_AUDITOR,
+    "/recollect.v1.StoreService/FindNearDuplicates": _MIXER,
+    # It answers with the text of examples, which an auditor needs no more than a trainer does.
+    "/recollect.v1.StoreService/Search": _MIXER,
+    "/recollect.v1.StoreService/Preview": _MIXER_OR_AUDITOR,
+    "/recollect.v1.MixService/CheckMix": _MIXER_OR_AUDITOR,
+    "/recollect.v1.MixService/PreviewMix": _MIXER_OR_AUDITOR,
+    "/recollect.v1.MixService/SealPlan": _MIXER,
+    "/recollect.v1.MixService/GetPlan": _ANYBODY,
+    "/recollect.v1.MixService/GetMeasures": _ANYBODY,
+    "/recollect.v1.StreamService/Fetch": _TRAINER,
+    "/recollect.v1.StreamService/Ack": _TRAINER,
+    "/recollect.v1.StreamService/StartRun": _TRAINER,
+    "/recollect.v1.StreamService/FinishRun": _TRAINER,
+    "/recollect.v1.TeacherService/DescribeTeacher": _ANYBODY,
+    "/recollect.v1.TeacherService/Rehearse": _MIXER,
+    "/recollect.v1.TeacherService/Annotate": _MIXER,
+    "/recollect.v1.AuditService/ListEntries": _AUDITOR,
+    "/recollect.v1.AuditService/AuditRun": _AUDITOR,
+    "/recollect.v1.AuditService/FindOrigins": _AUDITOR,
+    # The contract is public, but whether a service speaks it is for those who may ask it.
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ANYBODY,
+}
+"""Full name of a method → the scopes of which a credential needs one."""
+
+OPEN_METHODS = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+    }
+)
+"""What needs no credential: an orchestrator's probes have none, and learn only that we serve."""
