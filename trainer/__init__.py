@@ -9,29 +9,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .callback import TrainerGuard
     from .client import Client, Patience, connect
     from .dataset import plan_dataset
     from .guard import RatioGuard
     from .loader import ReplayLoader, TrainBatch
+    from .reading import source_dataset
+    from .rowguard import RowGuard
+    from .sampler import PlanBatchSampler
 
 _HOMES = {
     "Client": "client",
     "Patience": "client",
+    "PlanBatchSampler": "sampler",
     "RatioGuard": "guard",
     "ReplayLoader": "loader",
+    "RowGuard": "rowguard",
     "TrainBatch": "loader",
+    "TrainerGuard": "callback",
     "connect": "client",
     "plan_dataset": "dataset",
+    "source_dataset": "reading",
 }
 
 __all__ = [
     "Client",
     "Patience",
+    "PlanBatchSampler",
     "RatioGuard",
     "ReplayLoader",
+    "RowGuard",
     "TrainBatch",
+    "TrainerGuard",
     "connect",
     "plan_dataset",
+    "source_dataset",
 ]
 
 

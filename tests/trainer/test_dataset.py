@@ -20,6 +20,7 @@ from recollect.mixer.errors import Reason, RecollectError
 from recollect.trainer.client import connect
 from recollect.trainer.dataset import PlanRows, plan_dataset
 from recollect.trainer.loader import ReplayLoader
+from recollect.trainer.order import RowOrder
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rows(server: Server, replica: Replica) -> Iterator[PlanRows]:
-    made = PlanRows(connect(server.address), replica.plan, with_sources=True)
+    order = RowOrder(replica.plan)
+    made = PlanRows(connect(server.address), order, watched=True, any_order=True)
     yield made
     made.client.close()
 
@@ -35,7 +37,7 @@ def rows(server: Server, replica: Replica) -> Iterator[PlanRows]:
 def test_a_data_loader_in_order_gives_the_batches_of_the_plan(
     server: Server, replica: Replica
 ) -> None:
-    dataset = plan_dataset(server.address, replica.plan.plan_id, with_sources=True)
+    dataset = plan_dataset(server.address, replica.plan.plan_id, watched=True)
     assert len(dataset) == replica.plan.num_positions
     batches = DataLoader(dataset, batch_size=20, collate_fn=default_data_collator)
     with ReplayLoader(server.address, replica.plan.plan_id) as loader:
@@ -50,10 +52,10 @@ def test_a_data_loader_in_order_gives_the_batches_of_the_plan(
 def test_rows_do_not_depend_on_how_they_are_grouped(
     rows: PlanRows, replica: Replica, batch_size: int
 ) -> None:
-    whole = rows({"position": range(120)})
+    whole = rows({"row": range(120)})
     for first in range(0, 120, batch_size):
         positions = range(first, min(120, first + batch_size))
-        part = rows({"position": positions})
+        part = rows({"row": positions})
         for row, position in enumerate(positions):
             length = int(whole["attention_mask"][position].sum())
             for name in ("input_ids", "labels"):
@@ -64,15 +66,15 @@ def test_rows_do_not_depend_on_how_they_are_grouped(
 
 def test_rows_in_any_order_are_the_same_rows(rows: PlanRows) -> None:
     positions = [599, 3, 3, 210, 41, 0]
-    together = rows({"position": positions})
+    together = rows({"row": positions})
     assert len({len(row) for row in together["input_ids"]}) == 1
     for row, position in enumerate(positions):
-        alone = rows({"position": [position]})["input_ids"][0]
+        alone = rows({"row": [position]})["input_ids"][0]
         assert torch.equal(together["input_ids"][row][: len(alone)], alone)
 
 
 def test_no_positions_are_no_rows(rows: PlanRows) -> None:
-    assert rows({"position": []})["input_ids"] == []
+    assert rows({"row": []})["input_ids"] == []
 
 
 def test_a_pickled_data_set_fetches_through_its_own_channel(
@@ -86,7 +88,7 @@ def test_a_pickled_data_set_fetches_through_its_own_channel(
 
 def test_a_position_outside_the_plan_is_refused(rows: PlanRows) -> None:
     with pytest.raises(RecollectError) as caught:
-        rows({"position": [600]})
+        rows({"row": [600]})
     assert caught.value.reason is Reason.PLAN_OUT_OF_RANGE
 
 
