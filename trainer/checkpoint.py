@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..mixer.errors import Reason, RecollectError
+from .client import UNHEARD, LedgerHead
 from .loop import FineTuning
 
 VERSION = 1
@@ -33,6 +34,8 @@ class Progress:
     next_step: int
     steps: tuple[dict[str, Any], ...]
     """What each step so far did, for the report."""
+    ledger_head: LedgerHead = UNHEARD
+    """Of the ledger when the last step was acknowledged."""
 
 
 def save(folder: Path, tuning: FineTuning, progress: Progress) -> None:
@@ -49,6 +52,8 @@ def save(folder: Path, tuning: FineTuning, progress: Progress) -> None:
         "base_digest": progress.base_digest,
         "next_step": progress.next_step,
         "steps": progress.steps,
+        "ledger_length": progress.ledger_head.length,
+        "ledger_head": progress.ledger_head.digest.hex(),
     }
     (partial / _STATE).write_text(json.dumps(state), encoding="utf-8")
     for path in partial.iterdir():
@@ -96,6 +101,9 @@ def restore(path: Path, tuning: FineTuning, *, plan_id: str, base_digest: str) -
         base_digest=base_digest,
         next_step=int(state["next_step"]),
         steps=tuple(state["steps"]),
+        ledger_head=LedgerHead(
+            int(state.get("ledger_length", 0)), bytes.fromhex(state.get("ledger_head", ""))
+        ),
     )
 
 

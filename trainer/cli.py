@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.mix import Unit
+from ..v1.connection import default_address
 
 if TYPE_CHECKING:
     from ..mixer.plan import Plan
@@ -95,7 +96,7 @@ def train(
     run_id: Annotated[str, typer.Option(help="Name of the run: letters, digits, - and _.")],
     server: Annotated[
         str, typer.Option(envvar="RECOLLECT_SERVER", help="host:port or unix:/path of the service.")
-    ] = "127.0.0.1:7431",
+    ] = default_address(),
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     schedule: Annotated[str, typer.Option(help="cosine or constant.")] = "cosine",
     warm_up_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 6,

@@ -8,23 +8,27 @@ again.
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
+import xxhash
 
-from ..mixer.errors import DOMAIN, Reason, RecollectError
+from ..mixer.errors import Reason, RecollectError
 from ..mixer.measures import Measures
 from ..mixer.plan import Plan
 from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
-from ..v1.failure import AWAY, code_of, error_info
+from ..v1.connection import Credentials, is_address, open_channel
+from ..v1.failure import code_of
 from .measuring import read_measures
+from .outage import Outage, closed, translated
+from .outage import Patience as Patience  # its users know it from here
 from .tally import SourceTally
+from .tracing import Journeys
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # The server's largest frame is 16 MiB, and a little around it.
@@ -44,64 +48,86 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-STEPS_PER_STREAM = 256
+STEPS_PER_STREAM = 4096
 """A stream is re-opened after so many steps, so that a load balancer can move it."""
-
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
-
-_ADVICE = {
-    Reason.SERVER_UNAVAILABLE.name: "Start it with `recollect serve` and train again: the run "
-    "resumes where it was.",
-    Reason.DEADLINE_PASSED.name: "Look at its load and its log, or allow more time, then resume "
-    "the training.",
-}
 
 Response = TypeVar("Response")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
-    """How long the client waits for the service."""
+def connect(
+    address: str, *, patience: Patience | None = None, credentials: Credentials | None = None
+) -> Client:
+    """A client of the service at `host:port` (with TLS) or `unix:path`; connects when first used.
 
-    deadline_s: float = 120.0
-    """Deadline of one call; for a stream, of its STEPS_PER_STREAM steps. The first call for a plan
-    may have to build token caches."""
-    outage_s: float = 60.0
-    """How long a server may be away before the client gives up."""
-
-
-def connect(address: str, *, patience: Patience | None = None) -> Client:
-    """A client of the service at `host:port` or `unix:path`; connects when first used.
+    Args:
+        address: of the service.
+        patience: how long to wait for it.
+        credentials: what to show and whom to trust; those of the environment if left out
+            (RECOLLECT_TOKEN_FILE, RECOLLECT_CA and so on).
 
     Raises:
         RecollectError: CONFIG_INVALID when the address is neither.
     """
-    return Client(address, patience=patience or Patience())
+    shown = credentials or Credentials.from_environment()
+    return Client(address, patience=patience or Patience(), credentials=shown)
+
+
+class LedgerHead(NamedTuple):
+    """How far a ledger was."""
+
+    length: int
+    """Its entries."""
+    digest: bytes
+    """SHA-256 of the last of them, to which those before it are chained."""
+
+
+UNHEARD = LedgerHead(0, b"")
+"""Of a ledger that nothing is known of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A channel, and what the certificate files were when it was opened."""
+
+    channel: grpc.Channel
+    stamp: object
 
 
 class Client:
     """The service, as a trainer sees it. May be used by several threads, pickled, and forked."""
 
-    def __init__(self, address: str, *, patience: Patience) -> None:
+    def __init__(
+        self, address: str, *, patience: Patience, credentials: Credentials | None = None
+    ) -> None:
         self.address = _check_address(address)
         self.patience = patience
-        self._channels: dict[int, grpc.Channel] = {}
+        self.credentials = credentials or Credentials()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._channels: dict[int, _Opened] = {}
+        self._retired: dict[int, grpc.Channel] = {}
         self._closing = Event()
+        self._reached = Event()
+        self._journeys = Journeys()
 
     def __getstate__(self) -> dict[str, object]:
         # A channel cannot cross into another process: that one opens its own.
-        return {"address": self.address, "patience": self.patience}
+        names = ("address", "patience", "credentials")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _channels={}, _closing=Event())
+        self.__dict__.update(state)
+        self._begin()
 
     def close(self) -> None:
         """Ends every call of this process, also those that other threads wait for."""
         self._closing.set()
-        channel = self._channels.pop(os.getpid(), None)
-        if channel is not None:
-            channel.close()
+        opened = self._channels.pop(os.getpid(), None)
+        retired = self._retired.pop(os.getpid(), None)
+        for channel in (opened.channel if opened else None, retired):
+            if channel is not None:
+                channel.close()
 
     def plan(self, plan_id: str) -> Plan:
         """The sealed plan, checked against its id, with the measures that it needs.
@@ -111,8 +137,8 @@ class Client:
                 MEASURES_DIFFER when its measures are not those that it was sealed with.
         """
         request = mix_pb2.GetPlanRequest(plan_id=plan_id)
-        stub = mix_pb2_grpc.MixServiceStub(self._open())
-        plan = read_plan(self._call(stub.GetPlan, request).plan_json)
+        answer = self._call(lambda channel: mix_pb2_grpc.MixServiceStub(channel).GetPlan, request)
+        plan = read_plan(answer.plan_json)
         if plan.plan_id != plan_id:
             raise RecollectError(
                 Reason.PLAN_TAMPERED,
@@ -130,15 +156,19 @@ class Client:
         return plan.with_measures({name: self._measures(plan.plan_id, name) for name in names})
 
     def _measures(self, plan_id: str, source: str) -> Measures:
-        stub = mix_pb2_grpc.MixServiceStub(self._open())
         request = mix_pb2.GetMeasuresRequest(plan_id=plan_id, source=source)
 
-        def received(request: mix_pb2.GetMeasuresRequest, timeout: float) -> Measures:
-            answers = stub.GetMeasures(request, timeout=timeout)
-            return read_measures(answer.payload for answer in answers)
+        def streamed(channel: grpc.Channel) -> Callable[..., Measures]:
+            stub = mix_pb2_grpc.MixServiceStub(channel)
+
+            def received(request: mix_pb2.GetMeasuresRequest, timeout: float) -> Measures:
+                answers = stub.GetMeasures(request, timeout=timeout)
+                return read_measures(answer.payload for answer in answers)
+
+            return received
 
         # A stream that broke begins anew: measures are small beside what is trained on.
-        return self._call(received, request)
+        return self._call(streamed, request)
 
     def fetch(
         self,
@@ -156,7 +186,7 @@ class Client:
             RecollectError: SERVER_UNAVAILABLE, DEADLINE_PASSED, and what the service refuses.
         """
         step, end = first_step, first_step + num_steps
-        outage = _Outage(self.address, self.patience, self._closing)
+        outage = self._outage()
         while step < end:
             request = stream_pb2.FetchRequest(
                 plan_id=plan_id,
@@ -167,21 +197,32 @@ class Client:
                 with_annotations=with_annotations,
             )
             opened_at = step
-            stream = self._stream().Fetch(request, timeout=self.patience.deadline_s)
+            span = self._journeys.fetch(request)
+            with translated():
+                stream = _stream(self._open()).Fetch(
+                    request, timeout=self.patience.deadline_s, metadata=span.metadata
+                )
             try:
                 for frame in stream:
-                    _check_step(frame.step, step)
+                    if _is_damaged(frame):
+                        outage.damaged(step)
+                        break
+                    _check_steps(frame, step, opened_at + request.num_steps)
                     outage.over()
-                    step += 1
+                    step += len(frame.steps)
                     yield frame
+                else:
+                    # A stream that ends before its steps did was cut off by somebody on the way.
+                    if step < opened_at + request.num_steps:
+                        outage.ended_early(step)
             except grpc.RpcError as error:
+                span.end(str(code_of(error)))
                 # A slow trainer outlives the deadline of its stream: no outage, if steps did come.
                 if not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
                     outage.wait_or_raise(error)
-            else:
-                _check_progress(step, opened_at)
             finally:
                 stream.cancel()  # type: ignore[no-untyped-call]
+                span.end()
 
     def ack(
         self,
@@ -192,7 +233,7 @@ class Client:
         world_size: int,
         digest: bytes,
         counts: Mapping[str, SourceTally],
-    ) -> None:
+    ) -> LedgerHead:
         """Says that the optimizer has stepped on a batch; durable on return."""
         request = stream_pb2.AckRequest(
             run_id=run_id,
@@ -210,16 +251,43 @@ class Client:
                 for source, tally in counts.items()
             ],
         )
-        self._call(self._stream().Ack, request)
+        span = self._journeys.ack(request)
+        try:
+            answer = self._call(
+                lambda channel: partial(_stream(channel).Ack, metadata=span.metadata), request
+            )
+        except RecollectError as error:
+            span.end(error.reason.name)
+            raise
+        finally:
+            span.end()
+        return LedgerHead(answer.ledger_length, answer.ledger_head)
 
     def start_run(
-        self, run_id: str, plan_id: str, *, base_digest: str, settings_json: str = "{}"
+        self,
+        run_id: str,
+        plan_id: str,
+        *,
+        base_digest: str,
+        settings_json: str = "{}",
+        ledger_head: LedgerHead | None = None,
     ) -> int:
-        """Records or finds the run; returns the first step that not every rank acknowledged."""
+        """Records or finds the run; returns the first step that not every rank acknowledged.
+
+        Raises:
+            RecollectError: RUN_CONFLICT if the run began with something else, or if the ledger is
+                not the one whose head was given, or went on from there.
+        """
+        known = ledger_head or UNHEARD
         request = stream_pb2.StartRunRequest(
-            run_id=run_id, plan_id=plan_id, base_digest=base_digest, settings_json=settings_json
+            run_id=run_id,
+            plan_id=plan_id,
+            base_digest=base_digest,
+            settings_json=settings_json,
+            ledger_length=known.length,
+            ledger_head=known.digest,
         )
-        return self._call(self._stream().StartRun, request).first_step
+        return self._call(lambda channel: _stream(channel).StartRun, request).first_step
 
     def finish_run(
         self, run_id: str, *, tuned_digest: str, measurements: Sequence[stream_pb2.Measurement] = ()
@@ -228,88 +296,87 @@ class Client:
         request = stream_pb2.FinishRunRequest(
             run_id=run_id, measurements=measurements, tuned_digest=tuned_digest
         )
-        self._call(self._stream().FinishRun, request)
-
-    def _stream(self) -> stream_pb2_grpc.StreamServiceStub:
-        return stream_pb2_grpc.StreamServiceStub(self._open())
+        self._call(lambda channel: _stream(channel).FinishRun, request)
 
     def _open(self) -> grpc.Channel:
-        process = os.getpid()
         if self._closing.is_set():
-            raise _closed(self.address)
-        if process not in self._channels:
-            # Two threads may both get here: one channel stays, the other never connects.
-            channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-            if self._channels.setdefault(process, channel) is not channel:
-                channel.close()
-        return self._channels[process]
+            raise closed(self.address)
+        stamp = self.credentials.stamp()
+        opened = self._channels.get(os.getpid())
+        if opened is None or opened.stamp != stamp:
+            with translated():
+                opened = self._reopened(os.getpid(), stamp)
+        return opened.channel
 
-    def _call(self, call: Callable[..., Response], request: object) -> Response:
-        # Every call of this client may be repeated: the service records nothing twice.
-        outage = _Outage(self.address, self.patience, self._closing)
-        while True:
-            try:
-                return call(request, timeout=self.patience.deadline_s)
-            except grpc.RpcError as error:
-                outage.wait_or_raise(error)
+    def _reopened(self, process: int, stamp: object) -> _Opened:
+        """A new channel, in place of one whose certificate files were replaced.
 
+        A channel of gRPC cannot take a new certificate in Python. Streams that are open go on over
+        the channel that they have; only the next change but one ends them, and they are re-opened
+        at their step. There is no lock here, which a fork could find taken.
+        """
+        channel = open_channel(self.address, self.credentials, options=CHANNEL_OPTIONS)
+        fresh = _Opened(channel, stamp)
+        before = self._channels.pop(process, None)
+        quicker = before if before is not None and before.stamp == stamp else None
+        # Two threads may both get here: one channel stays, the other never connects.
+        opened = self._channels.setdefault(process, quicker or fresh)
+        if opened is not fresh:
+            channel.close()
+        if before is not None and before is not opened:
+            older = self._retired.pop(process, None)
+            self._retired[process] = before.channel
+            if older is not None:
+                older.close()
+        return opened
 
-class _Outage:
-    """The time since the server was last heard of."""
-
-    def __init__(self, address: str, patience: Patience, closing: Event) -> None:
-        self._address = address
-        self._patience = patience
-        self._closing = closing
-        self.over()
-
-    def over(self) -> None:
-        """The server has answered."""
-        self._began: float | None = None
-        self._pause_s = FIRST_PAUSE_S
-
-    def wait_or_raise(self, error: grpc.RpcError) -> None:
-        """Waits a little if asking again can help; raises what the error means otherwise."""
-        if code_of(error) not in AWAY or self._closing.is_set():
-            raise from_rpc_error(error, self._address) from error
-        now = time.monotonic()
-        self._began = now if self._began is None else self._began
-        remaining_s = self._patience.outage_s - (now - self._began)
-        if remaining_s <= 0:
-            raise from_rpc_error(error, self._address) from error
-        if self._closing.wait(min(self._pause_s, remaining_s)):
-            raise _closed(self._address)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-
-def from_rpc_error(error: grpc.RpcError, address: str) -> RecollectError:
-    """The error that the service meant, or what a broken connection means to a trainer."""
-    info = error_info(error, domain=DOMAIN, where=address, advice=_ADVICE)
-    return RecollectError.from_metadata(info.reason, info.metadata)
-
-
-def _closed(address: str) -> RecollectError:
-    return RecollectError(
-        Reason.SERVER_UNAVAILABLE, "The client was closed.", where=address, fix="Connect again."
-    )
-
-
-def _check_step(received: int, expected: int) -> None:
-    if received != expected:
-        raise RecollectError(
-            Reason.BATCH_DIFFERS, f"The server sent step {received} in place of step {expected}."
+    def _outage(self) -> Outage:
+        return Outage(
+            self.address,
+            self.patience,
+            self._closing,
+            credentials=self.credentials,
+            reached=self._reached,
         )
 
+    def _call(
+        self, method: Callable[[grpc.Channel], Callable[..., Response]], request: object
+    ) -> Response:
+        # Every call of this client may be repeated: the service records nothing twice.
+        outage = self._outage()
+        while True:
+            try:
+                with translated():
+                    # Asked for again each time: certificates may have changed meanwhile.
+                    answer = method(self._open())(request, timeout=self.patience.deadline_s)
+            except grpc.RpcError as error:
+                outage.wait_or_raise(error)
+            else:
+                outage.over()
+                return answer
 
-def _check_progress(step: int, opened_at: int) -> None:
-    if step == opened_at:
+
+def _stream(channel: grpc.Channel) -> stream_pb2_grpc.StreamServiceStub:
+    return stream_pb2_grpc.StreamServiceStub(channel)
+
+
+def _is_damaged(frame: stream_pb2.FetchResponse) -> bool:
+    return frame.checksum != xxhash.xxh3_64_intdigest(frame.payload)
+
+
+def _check_steps(frame: stream_pb2.FetchResponse, expected: int, end: int) -> None:
+    received = [item.step for item in frame.steps]
+    last = expected + max(1, len(received))
+    if received != list(range(expected, last)) or last > end:
         raise RecollectError(
-            Reason.BATCH_DIFFERS, f"The server ended its answer without sending step {step}."
+            Reason.BATCH_DIFFERS,
+            f"The server sent the steps {received!s:.80} where step {expected} was next, and "
+            f"{end - 1} the last.",
         )
 
 
 def _check_address(address: str) -> str:
-    if re.fullmatch(r"unix:.+|(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address) is None:
+    if not is_address(address):
         raise RecollectError(
             Reason.CONFIG_INVALID,
             f"{address!r:.80} is not an address.",

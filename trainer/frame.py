@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from ..mixer.errors import Reason, RecollectError
-from ..mixer.holding import Holding, holding
-from ..mixer.packing import cu_seqlens, position_ids
-from ..mixer.plan import Batch, Plan
+from ..mixer.plan import Plan
+from ..mixer.shards import Shards
 from ..v1 import stream_pb2
-from .tally import SourceTally
-
-PAD_ID = 0
-IGNORED = -100
-"""Label of a token that is not learnt: what `torch.nn.functional.cross_entropy` ignores."""
+from .batch import IGNORED, PAD_ID, TrainBatch
 
 UNREADABLE = (OSError, KeyError, StopIteration, TypeError, ValueError, pa.lib.ArrowException)
 """What reading a payload raises that is no frame."""
@@ -30,9 +25,12 @@ ROWS = (
     ("position", pa.int64()),
     ("source", pa.int16()),
     ("example", pa.int64()),
-    ("input_ids", pa.list_(pa.int32())),
-    ("loss_mask", pa.list_(pa.bool_())),
 )
+TOKENS = tuple(
+    (("input_ids", pa.list_(ids)), ("loss_mask", pa.list_(pa.bool_())))
+    for ids in (pa.int32(), pa.uint16())
+)
+"""Two bytes hold the ids of a tokenizer that has no more than 65,536."""
 PIECES = (
     ("piece_examples", pa.list_(pa.int64())),
     ("piece_starts", pa.list_(pa.int32())),
@@ -41,209 +39,228 @@ PIECES = (
 ANNOTATIONS = (("teacher_logprobs", pa.list_(pa.float32())),)
 
 Integers = npt.NDArray[np.int64]
-Offsets = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TrainBatch:
-    """The rows of one rank in one step."""
-
-    step: int
-    input_ids: torch.Tensor
-    """int64[rows, length], padded on the right with PAD_ID."""
-    labels: torch.Tensor
-    """int64[rows, length], IGNORED where nothing is learnt; not shifted, since models do that.
-    Where rows are packs, also at the first token of a piece, which nothing before it predicts."""
-    attention_mask: torch.Tensor
-    """int64[rows, length], 1 on tokens, 0 on padding."""
-    position_ids: torch.Tensor
-    """int64[rows, length], from 0 in every piece of a row, and again in its padding."""
-    cu_seqlens: torch.Tensor
-    """int32[pieces + 1], where the pieces begin and the last ends, in the tokens of all rows laid
-    end to end without padding; of rows that are no packs, every one is a piece."""
-    packed: bool
-    """Whether a row may hold several pieces. Attention must not cross from one to another: give the
-    model `position_ids` and no `attention_mask`, or what it takes for varying lengths."""
-    sources: torch.Tensor
-    """int64[rows], places of the sources in the plan."""
-    digest: bytes
-    """SHA-256 of the restore keys, as checked against the plan."""
-    tallies: Mapping[str, SourceTally]
-    """What there is of each source, as counted in what arrived, in the order of the plan."""
-    teacher_logprobs: torch.Tensor | None = None
-    """float32[rows, length], 0 on padding, if asked for."""
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of this rank."""
-        return self.input_ids.shape[0]
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Rows of each source."""
-        return {source: tally.num_rows for source, tally in self.tallies.items()}
 
 
 def decode(
-    frame: stream_pb2.FetchResponse, plan: Plan, shard: Batch, *, with_annotations: bool = False
-) -> TrainBatch:
-    """The tensors of a frame, after comparing it with the shard that the plan prescribes.
+    frame: stream_pb2.FetchResponse, plan: Plan, held: Shards, *, with_annotations: bool = False
+) -> list[TrainBatch]:
+    """The batches of a frame, after comparing it with the shards that the plan prescribes.
 
     Raises:
         RecollectError: BATCH_DIFFERS.
     """
-    held = holding(plan, shard)
+    received = _received(frame.payload, held, with_annotations=with_annotations)
+    counts = _counts(received, held, len(plan.sources))
+    _check_steps(frame, held, counts)
+    names = tuple(source.name for source in plan.sources)
+    sizes = np.diff(held.bounds).tolist()
+    piece_ends = received.piece_bounds.tolist()
+    sources = torch.split(torch.from_numpy(held.rows.sources.copy()), sizes)
+    lengths = torch.split(torch.from_numpy(received.lengths), sizes)
+    ids = _by_step(received, held, received.input_ids, PAD_ID)
+    masks = _by_step(received, held, received.loss_mask, False)
+    logprobs: Sequence[torch.Tensor | None] = [None] * held.num_steps
+    if received.teacher_logprobs is not None:
+        logprobs = _by_step(received, held, received.teacher_logprobs, 0.0)
+    return [
+        TrainBatch(
+            step=held.first_step + place,
+            input_ids=ids[place],
+            loss_mask=masks[place],
+            lengths=lengths[place],
+            pieces=received.pieces[piece_ends[place] : piece_ends[place + 1]],
+            packed=held.packed,
+            sources=sources[place],
+            names=names,
+            counts_by_source=counts[:, place],
+            digest=held.digests[place],
+            teacher_logprobs=logprobs[place],
+        )
+        for place in range(held.num_steps)
+    ]
+
+
+class _Received(NamedTuple):
+    """The columns of a frame, flat."""
+
+    offsets: Integers
+    """Where the tokens of each row begin, and the last ends."""
+    lengths: Integers
+    """Tokens of each row."""
+    pieces: Integers
+    """Tokens of each piece."""
+    piece_bounds: Integers
+    """Where the pieces of each step begin, and the last ends."""
+    input_ids: torch.Tensor
+    loss_mask: torch.Tensor
+    mask_bits: npt.NDArray[np.uint8]
+    """The loss mask, eight tokens to a byte, lowest bit first."""
+    teacher_logprobs: torch.Tensor | None
+
+
+def _received(payload: bytes, held: Shards, *, with_annotations: bool) -> _Received:
+    step = held.first_step
     try:
-        received = _columns(frame.payload, packed=held.packed, annotated=with_annotations)
-        _compare("positions", received["position"].to_numpy(), shard.positions, shard.step)
-        _compare("sources", received["source"].to_numpy(), shard.sources, shard.step)
-        _compare("examples", received["example"].to_numpy(), shard.examples, shard.step)
-        offsets, ids = _flat(received["input_ids"])
-        mask_offsets, mask = _flat(received["loss_mask"])
-        _compare("mask", mask_offsets, offsets, shard.step)
-        lengths = _lengths_of_pieces(received, offsets, held, shard)
+        columns = _columns(payload, packed=held.packed, annotated=with_annotations)
+        rows = held.rows
+        _compare("positions", columns["position"].to_numpy(), rows.positions, step)
+        _compare("sources", columns["source"].to_numpy(), rows.sources, step)
+        _compare("examples", columns["example"].to_numpy(), rows.examples, step)
+        offsets = _offsets(columns["input_ids"])
+        for name in ("loss_mask", *(name for name, _ in ANNOTATIONS if with_annotations)):
+            _compare(name, _offsets(columns[name]), offsets, step)
+        lengths = np.diff(offsets)
+        pieces, piece_bounds = _pieces(columns, offsets, lengths, held)
+        bits = _bits(columns["loss_mask"].values)
+        mask = np.unpackbits(bits, count=int(offsets[-1]), bitorder="little").view(np.bool_)
+        ids = columns["input_ids"].values
+        logprobs = columns["teacher_logprobs"].values if with_annotations else None
+        tensors = [None if column is None else _tensor(column) for column in (ids, logprobs)]
     except UNREADABLE as error:
-        raise _differs("The payload is not a frame", shard.step) from error
-    if frame.digest != held.digest:
-        raise _differs("The digest is not that of the plan", shard.step)
-    tallies = _tallies(plan, shard, offsets, mask)
-    _check_tallies(frame, tallies, held, shard.step)
-    bounds = cu_seqlens(lengths)
-    # What nothing precedes nothing predicts; in a row of its own the model's shift sees to that.
-    firsts = bounds[:-1][lengths > 0] if held.packed else _NO_FIRSTS
-    labels = _labels(ids, mask)
-    labels[firsts] = IGNORED
-    return TrainBatch(
-        step=shard.step,
-        input_ids=_pad(offsets, ids.astype(np.int64), PAD_ID),
-        labels=_pad(offsets, labels, IGNORED),
-        attention_mask=_pad(offsets, np.ones(len(ids), dtype=np.int64), 0),
-        position_ids=_position_ids(offsets, lengths),
-        cu_seqlens=torch.from_numpy(bounds),
-        packed=held.packed,
-        sources=torch.from_numpy(shard.sources.copy()),
-        digest=frame.digest,
-        tallies=tallies,
-        teacher_logprobs=_annotations(
-            received.get("teacher_logprobs"), offsets, firsts, shard.step
-        ),
+        raise _differs("The payload is not a frame", step) from error
+    firsts = (np.cumsum(pieces) - pieces)[pieces > 0]
+    if mask[firsts].any():
+        raise _differs("A token that nothing predicts is to be learnt", step)
+    if tensors[1] is not None:
+        # Scored by a teacher that had seen more than its piece.
+        tensors[1][torch.from_numpy(firsts)] = 0.0
+    assert tensors[0] is not None
+    return _Received(
+        offsets,
+        lengths,
+        pieces,
+        piece_bounds,
+        tensors[0],
+        torch.from_numpy(mask),
+        bits,
+        tensors[1],
     )
 
 
-def _columns(payload: bytes, *, packed: bool, annotated: bool) -> dict[str, pa.Array]:
+def _columns(payload: bytes, *, packed: bool, annotated: bool) -> Mapping[str, pa.Array]:
     rows = pa.ipc.open_stream(payload).read_next_batch()
     rows.validate(full=True)
-    fields = (*ROWS, *(PIECES if packed else ()), *(ANNOTATIONS if annotated else ()))
-    if rows.schema != pa.schema(fields):
+    more = (*(PIECES if packed else ()), *(ANNOTATIONS if annotated else ()))
+    if all(rows.schema != pa.schema((*ROWS, *tokens, *more)) for tokens in TOKENS):
         raise TypeError("another schema")
-    return {name: rows.column(name) for name in rows.schema.names}
+    columns = {name: rows.column(name) for name in rows.schema.names}
+    if any(column.null_count for column in columns.values()):
+        raise ValueError("a value is missing")
+    return columns
 
 
-def _lengths_of_pieces(
-    received: Mapping[str, pa.Array], offsets: Offsets, held: Holding, shard: Batch
-) -> Integers:
-    """Tokens of every piece; a row that is no pack is one piece."""
-    lengths = np.diff(offsets).astype(np.int64)
+def _offsets(column: pa.ListArray) -> Integers:
+    # What is read from a stream has no offset, so its values are those that its offsets mean.
+    offsets: Integers = column.offsets.to_numpy().astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != len(column.values) or column.values.null_count:
+        raise ValueError("the values are not those of the rows")
+    return offsets
+
+
+def _tensor(values: pa.Array) -> torch.Tensor:
+    """A column as a tensor over the memory of the frame, which nobody else has, if it fits."""
+    if values.type == pa.uint16():
+        return torch.from_numpy(values.to_numpy().astype(np.int32))
+    if not len(values):
+        return torch.from_numpy(values.to_numpy().copy())
+    tensor: torch.Tensor = from_dlpack(values)
+    return tensor
+
+
+def _bits(values: pa.BooleanArray) -> npt.NDArray[np.uint8]:
+    buffer = values.buffers()[1]
+    if buffer is None:
+        return np.zeros(0, dtype=np.uint8)
+    return np.frombuffer(buffer, dtype=np.uint8, count=-(-len(values) // 8))
+
+
+def _pieces(
+    columns: Mapping[str, pa.Array], offsets: Integers, lengths: Integers, held: Shards
+) -> tuple[Integers, Integers]:
+    """Tokens of every piece, and where the pieces of each step begin; a row may be one piece."""
     if held.pieces is None:
-        return lengths
-    rows = np.searchsorted(held.pieces.rows, np.arange(len(shard) + 1))
+        return lengths, held.bounds
+    rows = np.searchsorted(held.pieces.rows, np.arange(len(held.rows) + 1))
     if held.packed:
-        planned = (held.pieces.examples, held.pieces.starts, held.pieces.stops)
+        planned = held.pieces[1:]
         for (name, _), expected in zip(PIECES, planned, strict=True):
-            piece_offsets, values = _flat(received[name])
-            _compare("pieces of rows", piece_offsets, rows, shard.step)
-            _compare("pieces", values, expected, shard.step)
+            _compare("pieces of rows", _offsets(columns[name]), rows, held.first_step)
+            _compare("pieces", columns[name].values.to_numpy(), expected, held.first_step)
     pieces = held.pieces.stops - held.pieces.starts
     ends = np.concatenate(([0], np.cumsum(pieces)))
-    _compare("lengths", offsets, ends[rows], shard.step)
-    return pieces
+    _compare("lengths", offsets, ends[rows], held.first_step)
+    return pieces, rows[held.bounds]
 
 
-def _tallies(
-    plan: Plan, shard: Batch, offsets: Offsets, mask: npt.NDArray[Any]
-) -> dict[str, SourceTally]:
-    num_sources = len(plan.sources)
-    of_token = np.repeat(shard.sources, np.diff(offsets))
-    counts = (
-        np.bincount(shard.sources, minlength=num_sources),
-        np.bincount(of_token, minlength=num_sources),
-        np.bincount(of_token[mask], minlength=num_sources),
-    )
-    return {
-        source.name: SourceTally(num_rows=rows, num_tokens=tokens, num_supervised_tokens=supervised)
-        for source, rows, tokens, supervised in zip(
-            plan.sources, *(column.tolist() for column in counts), strict=True
-        )
-    }
+def _counts(received: _Received, held: Shards, num_sources: int) -> Integers:
+    """Rows, tokens and supervised tokens per step and source, as they arrived."""
+    step_of = np.repeat(np.arange(held.num_steps), np.diff(held.bounds))
+    cells = step_of * num_sources + held.rows.sources
+    size = held.num_steps * num_sources
+    # Exact: a frame has far fewer than 2**53 tokens.
+    sums = [
+        np.bincount(cells, minlength=size, weights=weights).astype(np.int64)
+        for weights in (None, received.lengths, _supervised(received))
+    ]
+    return np.stack(sums).reshape(3, held.num_steps, num_sources)
 
 
-def _check_tallies(
-    frame: stream_pb2.FetchResponse, tallies: Mapping[str, SourceTally], held: Holding, step: int
-) -> None:
-    stated = {
-        item.source: SourceTally(
-            num_rows=item.num_rows,
-            num_tokens=item.num_tokens,
-            num_supervised_tokens=item.num_supervised_tokens,
-        )
-        for item in frame.counts
-    }
-    if list(stated.items()) != list(tallies.items()):
-        raise _differs("The counts are not those of the rows", step)
+def _supervised(received: _Received) -> Integers:
+    """Supervised tokens of each row."""
+    before = np.concatenate(([0], np.cumsum(np.bitwise_count(received.mask_bits), dtype=np.int64)))
+    octets, rest = np.divmod(received.offsets, 8)
+    padded = np.append(received.mask_bits, np.uint8(0))
+    partial = np.bitwise_count(padded[octets] & ((1 << rest) - 1).astype(np.uint8))
+    counts: Integers = np.diff(before[octets] + partial)
+    return counts
+
+
+def _check_steps(frame: stream_pb2.FetchResponse, held: Shards, counts: Integers) -> None:
+    if len(frame.steps) != held.num_steps:
+        raise _differs("The steps are not those that were asked for", held.first_step)
+    for place, (stated, size) in enumerate(
+        zip(frame.steps, np.diff(held.bounds).tolist(), strict=True)
+    ):
+        step = held.first_step + place
+        if stated.step != step or stated.num_rows != size:
+            raise _differs("The steps are not those that were asked for", step)
+        if stated.digest != held.digests[place]:
+            raise _differs("The digest is not that of the plan", step)
+        said = (stated.source_rows, stated.source_tokens, stated.source_supervised_tokens)
+        if [list(column) for column in said] != counts[:, place].tolist():
+            raise _differs("The counts are not those of the rows", step)
     if held.num_supervised_tokens is not None:
-        counted = [tally.num_supervised_tokens for tally in tallies.values()]
-        _compare("supervised tokens", np.array(counted), held.num_supervised_tokens, step)
+        _compare("supervised tokens", counts[2], held.num_supervised_tokens, held.first_step)
 
 
-def _annotations(
-    column: pa.ListArray | None, offsets: Offsets, firsts: Offsets, step: int
-) -> torch.Tensor | None:
-    if column is None:
-        return None
-    annotated, values = _flat(column)
-    _compare("annotations", annotated, offsets, step)
-    values = values.copy()
-    values[firsts] = 0
-    return _pad(offsets, values, 0)
+def _by_step(
+    received: _Received, held: Shards, values: torch.Tensor, padding: float
+) -> Sequence[torch.Tensor]:
+    """The rows of each step as one tensor, padded on the right; of full rows, without a copy."""
+    sizes = np.diff(held.bounds).tolist()
+    lengths = received.lengths
+    longest = int(lengths.max(initial=0))
+    if len(values) == longest * len(lengths):
+        return torch.split(values.view(len(lengths), longest), sizes)
+    ends = received.offsets[held.bounds].tolist()
+    of_steps = np.split(lengths, held.bounds[1:-1])
+    return [
+        _padded(values[first:last], torch.from_numpy(of_step), padding)
+        for (first, last), of_step in zip(pairwise(ends), of_steps, strict=True)
+    ]
 
 
-def _flat(column: pa.ListArray) -> tuple[Offsets, npt.NDArray[Any]]:
-    # What is read from a stream has no offset, so its values are those that its offsets mean.
-    return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
-
-
-def _labels(ids: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Integers:
-    # Arithmetic, because it is several times as fast here as choosing by `np.where`.
-    labels: Integers = (ids.astype(np.int64) - IGNORED) * mask + IGNORED
-    return labels
-
-
-def _position_ids(offsets: Offsets, lengths: Integers) -> torch.Tensor:
-    """Positions that begin at 0 with every piece, and again with the padding of a row.
-
-    To the attention of transformers, a position that does not follow the one before begins another
-    text, and so padding is a text of its own.
-    """
-    padded = _pad(offsets, position_ids(lengths), 0)
-    beyond = torch.arange(padded.shape[1]) - torch.from_numpy(np.diff(offsets))[:, None]
-    return torch.where(beyond >= 0, beyond, padded)
-
-
-def _pad(offsets: Offsets, values: npt.NDArray[np.generic], padding: float) -> torch.Tensor:
-    """The rows of a flat column as one tensor, padded on the right."""
-    lengths = np.diff(offsets)
-    length = int(lengths.max(initial=0))
+def _padded(values: torch.Tensor, lengths: torch.Tensor, padding: float) -> torch.Tensor:
+    """Rows of these lengths, laid end to end, as one tensor that is padded on the right."""
+    length = int(lengths.max()) if len(lengths) else 0
     if len(values) == length * len(lengths):
-        return torch.from_numpy(np.array(values).reshape(len(lengths), length))
-    padded = np.full((len(lengths), length), padding, dtype=values.dtype)
-    for row, (start, stop) in enumerate(pairwise(offsets.tolist())):
-        padded[row, : stop - start] = values[start:stop]
-    return torch.from_numpy(padded)
+        return values.view(len(lengths), length)
+    padded = torch.full((len(lengths), length), padding, dtype=values.dtype)
+    padded[torch.arange(length) < lengths[:, None]] = values
+    return padded
 
 
-def _compare(
-    what: str, received: npt.NDArray[np.generic], expected: npt.NDArray[np.generic], step: int
-) -> None:
+def _compare(what: str, received: npt.NDArray[Any], expected: npt.NDArray[Any], step: int) -> None:
     if not np.array_equal(received, expected):
         raise _differs(f"The {what} differ from the plan", step)
 
@@ -256,4 +273,4 @@ def _differs(what: str, step: int) -> RecollectError:
     )
 
 
-_NO_FIRSTS = np.empty(0, dtype=np.int32)
+__all__ = ["IGNORED", "PAD_ID", "TrainBatch", "decode"]

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 
 from ..mixer.errors import Reason, RecollectError
-from ..mixer.holding import Holding, holding
 from ..mixer.lengthwise import LengthwiseSchedule
 from ..mixer.mix import Unit
-from ..mixer.plan import Batch, Plan
+from ..mixer.plan import Plan
 from ..mixer.ratio import RatioCount, check_counts, deviation
+from ..mixer.shards import RankSteps, Shards
 from .frame import IGNORED, TrainBatch
 
 Integers = npt.NDArray[np.int64]
@@ -39,6 +39,7 @@ class RatioGuard:
         self.max_deviation = 0.0
         """Largest distance, in rows, of a source from its share at any row that was observed."""
         self._next_step = first_step
+        self._planned = RankSteps(plan, rank=rank, world_size=world_size)
         self._count = RatioCount.start(
             [source.name for source in plan.sources],
             plan.mix.timeline,
@@ -85,10 +86,9 @@ class RatioGuard:
         if len(sources) != batch.input_ids.shape[0]:
             raise _violated("The rows have not one source each.", where)
         after = self._checked(sources, where)
-        planned = self.plan.shard(batch.step, self.rank, self.world_size)
+        planned = self._planned.between(batch.step, batch.step + 1)
         if not np.array_equal(
-            np.bincount(sources, minlength=len(self.plan.sources)),
-            planned.counts(len(self.plan.sources)),
+            np.bincount(sources, minlength=len(self.plan.sources)), planned.num_rows[0]
         ):
             raise _violated("The rows per source are not those of the plan.", where)
         if self.plan.needs_measures:
@@ -98,44 +98,20 @@ class RatioGuard:
         if self.plan.mix.unit is Unit.EXAMPLES:
             self.max_deviation = max(self.max_deviation, self._deviation(sources))
 
-    def _weigh(self, batch: TrainBatch, planned: Batch, where: str) -> None:
+    def _weigh(self, batch: TrainBatch, planned: Shards, where: str) -> None:
         """Counts the tokens of a batch that depends on lengths, and holds them to the plan's."""
-        held = holding(self.plan, planned)
-        assert held.num_tokens is not None and held.num_supervised_tokens is not None
-        sources = batch.sources
+        assert planned.num_tokens is not None and planned.num_supervised_tokens is not None
+        [num_tokens], [num_supervised] = planned.num_tokens, planned.num_supervised_tokens
         for name, of_rows, expected in (
-            ("tokens", batch.attention_mask.sum(1), held.num_tokens),
-            (
-                "supervised tokens",
-                (batch.labels != IGNORED).sum(1),
-                held.num_supervised_tokens - self._unpredicted(planned, held),
-            ),
+            ("tokens", batch.attention_mask.sum(1), num_tokens),
+            ("supervised tokens", (batch.labels != IGNORED).sum(1), num_supervised),
         ):
             counted = torch.zeros(len(self.plan.sources), dtype=torch.int64)
-            counted.index_add_(0, sources.cpu(), of_rows.cpu())
+            counted.index_add_(0, batch.sources.cpu(), of_rows.cpu())
             if counted.tolist() != expected.tolist():
                 raise _violated(f"The {name} per source are not those of the plan.", where)
         supervised = self.plan.mix.unit is Unit.SUPERVISED_TOKENS
-        self._weights = self._weights + (
-            held.num_supervised_tokens if supervised else held.num_tokens
-        )
-
-    def _unpredicted(self, planned: Batch, held: Holding) -> Integers:
-        """Of each source, the supervised tokens that begin a piece: no label is kept of them."""
-        num_tokens = np.zeros(len(self.plan.sources), dtype=np.int64)
-        if not held.packed or held.pieces is None:
-            return num_tokens
-        of_pieces = planned.sources[held.pieces.rows]
-        for index in np.unique(of_pieces).tolist():
-            measures = self.plan.source_rows[index].measures
-            assert measures is not None
-            examples, starts, stops = (
-                column[of_pieces == index]
-                for column in (held.pieces.examples, held.pieces.starts, held.pieces.stops)
-            )
-            firsts = np.minimum(starts + 1, stops)
-            num_tokens[index] = measures.supervised(examples, starts, firsts).sum()
-        return num_tokens
+        self._weights = self._weights + (num_supervised if supervised else num_tokens)
 
     def _checked(self, sources: Integers, where: str) -> RatioCount:
         """The count after a batch, with its ratio checked as closely as the plan promises it."""

@@ -8,17 +8,22 @@ word for it.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterator, Mapping
+from itertools import chain
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from ..mixer.errors import Reason, RecollectError
-from .client import Patience, connect
+from ..mixer.shards import RankSteps
+from .client import UNHEARD, LedgerHead, Patience, connect
 from .frame import IGNORED, PAD_ID, TrainBatch, decode
 
 STATE_VERSION = 1
+Item = TypeVar("Item")
+
 POLL_S = 0.1
 """How often a thread that waits looks whether it should stop."""
 
@@ -38,7 +43,7 @@ class ReplayLoader:
         rank: int = 0,
         world_size: int = 1,
         first_step: int = 0,
-        prefetch: int = 4,
+        prefetch: int = 2,
         with_annotations: bool = False,
         patience: Patience | None = None,
     ) -> None:
@@ -50,7 +55,8 @@ class ReplayLoader:
             rank: this process, from 0.
             world_size: processes that share each batch.
             first_step: the first step to serve.
-            prefetch: batches that may wait in memory, at least 1.
+            prefetch: messages of the service, of one or more batches each, that may wait in memory,
+                at least 1.
             with_annotations: whether to ask for the teacher's log-probabilities.
             patience: how long to wait for the service.
         """
@@ -61,6 +67,8 @@ class ReplayLoader:
         self.with_annotations = with_annotations
         self._prefetch = prefetch
         self._next_step = first_step
+        self.ledger_head = UNHEARD
+        """Of the last acknowledgement that this loader has sent or has loaded."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +86,8 @@ class ReplayLoader:
         return self.plan.num_steps - self._next_step
 
     def __iter__(self) -> Generator[TrainBatch]:
-        with contextlib.closing(_Prefetched(self._fetch(), self._prefetch)) as batches:
-            for batch in batches:
+        with contextlib.closing(_Prefetched(self._fetch(), self._prefetch)) as messages:
+            for batch in chain.from_iterable(messages):
                 self._next_step = batch.step + 1
                 yield batch
 
@@ -88,11 +96,17 @@ class ReplayLoader:
         self.client.close()
 
     def state_dict(self) -> dict[str, int | str]:
-        """Where to go on: the plan and the step after the last batch that was handed out."""
+        """Where to go on: the plan and the step after the last batch that was handed out.
+
+        And the head of the ledger as of the last acknowledgement: give it to `start_run` when the
+        run goes on, and a service whose ledger was put back is found out. Less than 512 bytes.
+        """
         return {
             "version": STATE_VERSION,
             "plan_id": self.plan.plan_id,
             "next_step": self._next_step,
+            "ledger_length": self.ledger_head.length,
+            "ledger_head": self.ledger_head.digest.hex(),
         }
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
@@ -115,10 +129,13 @@ class ReplayLoader:
                 fix=f"Resume with that plan, or start anew with {self.plan.plan_id}.",
             )
         self._next_step = int(state["next_step"])
+        self.ledger_head = LedgerHead(
+            int(state.get("ledger_length", 0)), bytes.fromhex(str(state.get("ledger_head", "")))
+        )
 
     def ack(self, run_id: str, batch: TrainBatch) -> None:
         """Says that the optimizer has stepped on a batch; durable on return."""
-        self.client.ack(
+        self.ledger_head = self.client.ack(
             run_id,
             step=batch.step,
             rank=self.rank,
@@ -127,7 +144,7 @@ class ReplayLoader:
             counts=batch.tallies,
         )
 
-    def _fetch(self) -> Iterator[TrainBatch]:
+    def _fetch(self) -> Iterator[list[TrainBatch]]:
         first_step = self._next_step
         if first_step == self.plan.num_steps:
             return
@@ -139,23 +156,25 @@ class ReplayLoader:
             world_size=self.world_size,
             with_annotations=self.with_annotations,
         )
+        of_rank = RankSteps(self.plan, rank=self.rank, world_size=self.world_size)
         for frame in frames:
-            shard = self.plan.shard(frame.step, self.rank, self.world_size)
-            yield decode(frame, self.plan, shard, with_annotations=self.with_annotations)
+            first, last = frame.steps[0].step, frame.steps[-1].step
+            held = of_rank.between(first, last + 1)
+            yield decode(frame, self.plan, held, with_annotations=self.with_annotations)
 
 
-class _Prefetched:
+class _Prefetched(Generic[Item]):
     """An iterator that runs in a thread of its own, at most `depth` items ahead."""
 
-    def __init__(self, items: Iterator[TrainBatch], depth: int) -> None:
+    def __init__(self, items: Iterator[Item], depth: int) -> None:
         self._items = items
-        self._queue: Queue[TrainBatch | BaseException | None] = Queue(maxsize=depth)
+        self._queue: Queue[Item | BaseException | None] = Queue(maxsize=depth)
         self._stopping = Event()
         # A daemon: a trainer that ends while a server hangs must not hang as well.
         self._thread = Thread(target=self._run, name="recollect-prefetch", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[TrainBatch]:
+    def __iter__(self) -> Iterator[Item]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -164,6 +183,8 @@ class _Prefetched:
     def close(self) -> None:
         """Stops the thread and waits for it, unless it waits for the server itself."""
         self._stopping.set()
+        if sys.is_finalizing():
+            return
         with contextlib.suppress(Empty):
             while True:
                 self._queue.get_nowait()
@@ -180,7 +201,7 @@ class _Prefetched:
             end = error
         self._put(end)
 
-    def _put(self, item: TrainBatch | BaseException | None) -> bool:
+    def _put(self, item: Item | BaseException | None) -> bool:
         while not self._stopping.is_set():
             with contextlib.suppress(Full):
                 self._queue.put(item, timeout=POLL_S)

@@ -14,6 +14,7 @@ from ..mixer.errors import Reason, RecollectError
 from ..mixer.example import Purpose
 from ..v1 import stream_pb2
 from . import checkpoint
+from .client import UNHEARD, LedgerHead
 from .evals.guardrails import Figures, Guardrails, compare, evaluate, read_baseline, write_baseline
 from .evals.measurement import Measurement
 from .guard import RatioGuard
@@ -73,6 +74,8 @@ class Session:
     watcher: Watcher
     steps: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    ledger_head: LedgerHead = UNHEARD
+    """As the checkpoint has it that the run goes on from."""
 
     def train(self) -> dict[str, Any]:
         """Trains, measures, saves, and tells the ledger; the report is also in OUT/run.json.
@@ -149,6 +152,7 @@ class Session:
                     base_digest=base_digest,
                     next_step=done,
                     steps=tuple(self.steps),
+                    ledger_head=loader.ledger_head,
                 )
                 checkpoint.save(job.checkpoints, tuning, progress)
 
@@ -189,6 +193,7 @@ class Session:
             return 0
         progress = checkpoint.restore(path, tuning, plan_id=job.plan_id, base_digest=base_digest)
         self.steps = list(progress.steps)
+        self.ledger_head = progress.ledger_head
         return progress.next_step
 
     def _start(self, loader: ReplayLoader, base_digest: str, first_step: int) -> None:
@@ -196,7 +201,11 @@ class Session:
         settings = {**job.settings.model_dump(mode="json"), "world_size": job.world_size}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         known = loader.client.start_run(
-            job.run_id, job.plan_id, base_digest=base_digest, settings_json=text
+            job.run_id,
+            job.plan_id,
+            base_digest=base_digest,
+            settings_json=text,
+            ledger_head=self.ledger_head,
         )
         if known > 0 and not job.resume:
             raise RecollectError(

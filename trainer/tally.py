@@ -15,8 +15,7 @@ class SourceTally:
     num_tokens: int
     """Tokens in those rows, padding left out."""
     num_supervised_tokens: int
-    """Those of them that are marked as supervised; also one that begins a row or a piece, though
-    there it follows nothing and carries no loss."""
+    """Those of them that carry loss: never the first of a piece, which nothing predicts."""
 
     def amount(self, unit: Unit) -> int:
         """What there is, in a unit of shares."""

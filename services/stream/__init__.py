@@ -3,6 +3,7 @@
 from .annotations import AnnotationShelf, AnnotationWriter
 from .caches import TokenCaches
 from .frames import MAX_FRAME_BYTES, encode_frame
+from .measuring import contents_of
 from .options import SERVER_OPTIONS
 from .service import PlanBook, StreamServicer
 from .template import ChatTemplate, Rendered, tokenizer_digest
@@ -20,6 +21,7 @@ __all__ = [
     "StreamServicer",
     "TokenCache",
     "TokenCaches",
+    "contents_of",
     "encode_frame",
     "tokenizer_digest",
 ]

@@ -19,6 +19,7 @@ import pyarrow as pa
 from ...mixer.errors import Reason, RecollectError
 from ..durable import atomic_file
 from .tokens import (
+    CHECKSUM,
     ROWS_PER_CHUNK,
     UNREADABLE,
     DamagedCache,
@@ -30,7 +31,7 @@ from .tokens import (
 )
 
 SCHEMA = pa.schema([("teacher_logprobs", pa.list_(pa.float32()))])
-FORMAT = "recollect-annotations-1"
+FORMAT = "recollect-annotations-2"
 
 Float32s = npt.NDArray[np.float32]
 
@@ -93,7 +94,7 @@ class AnnotationWriter:
         if self._pending:
             column = list_array(self._pending, pa.float32())
             batch = pa.record_batch({"teacher_logprobs": column}, schema=SCHEMA)
-            self._writer.write_batch(batch, custom_metadata={"crc32": checksum(batch)})
+            self._writer.write_batch(batch, custom_metadata={CHECKSUM: checksum(batch)})
             self._pending = []
 
     def _finish(self) -> None:

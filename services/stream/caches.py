@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, TypeVar
@@ -25,6 +25,7 @@ MOST_PLANS = 16
 """Plans whose packs stay in memory."""
 
 Snapshot = TypeVar("Snapshot")
+Answer = TypeVar("Answer")
 
 
 class ExampleStore(Protocol[Snapshot]):
@@ -62,9 +63,25 @@ class TokenCaches:
     """The folder of token caches of one store and one tokenizer; safe to share between threads."""
 
     def __init__(
-        self, folder: Path, *, store: ExampleStore[Snapshot], template: ChatTemplate
+        self,
+        folder: Path,
+        *,
+        store: ExampleStore[Snapshot],
+        template: ChatTemplate,
+        count_build: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            folder: where the caches lie.
+            store: whose examples they are made of.
+            template: how those become tokens.
+            count_build: told of every cache that is built, why: "missing" or "damaged".
+        """
         self.folder = folder
+        self._count_build = count_build
+        self._damaged: set[str] = set()
+        """Names of caches that were dropped and not yet built again."""
         self.template = template
         self._store = store
         self._open: dict[str, TokenCache] = {}
@@ -99,6 +116,28 @@ class TokenCaches:
         """
         return [self._cache(snapshot_id, source, max_length) for source in sources]
 
+    def cured(self, plan: Plan, use: Callable[[Sequence[TokenCache]], Answer]) -> Answer:
+        """Uses the caches of a plan; if one is damaged they are built again, once, and used then.
+
+        Args:
+            plan: the plan.
+            use: what to do with its caches, which may raise DamagedCache.
+
+        Raises:
+            RecollectError: STORAGE_CORRUPT when a cache does not keep what was just written.
+        """
+        caches = self.of_plan(plan)
+        try:
+            return use(caches)
+        except DamagedCache:
+            # Caches are not the truth: build them again from the segments.
+            for cache in caches:
+                self.forget(cache)
+        try:
+            return use(self.of_plan(plan))
+        except DamagedCache as error:
+            raise _unkept() from error
+
     def measures(self, snapshot_id: str, sources: Sequence[CachedSource]) -> Mapping[str, Measures]:
         """The lengths of the examples of each source, by its name; builds what is missing."""
         return {source.name: self._measured(snapshot_id, source) for source in sources}
@@ -123,6 +162,7 @@ class TokenCaches:
         with self._opening:
             if self._open.get(cache.key.name) is cache:
                 del self._open[cache.key.name]
+                self._damaged.add(cache.key.name)
                 self.path(cache.key).unlink(missing_ok=True)
 
     def path(self, key: CacheKey) -> Path:
@@ -147,7 +187,10 @@ class TokenCaches:
             except DamagedCache:
                 # Caches are not the truth: build it again from the segments, once.
                 self.forget(cache)
+            try:
                 return measures_of(self._cache(snapshot_id, source, UNCUT))
+            except DamagedCache as error:
+                raise _unkept() from error
 
         return self._measures.of(cache.key.name, measured)
 
@@ -172,7 +215,22 @@ class TokenCaches:
         try:
             return TokenCache(path, key)
         except DamagedCache:
+            is_damaged = key.name in self._damaged or path.exists()
             snapshot = self._store.snapshot_by_id(snapshot_id)
             examples = self._store.examples(snapshot, source)
             build(path, key, template=self.template, examples=examples)
+            self._damaged.discard(key.name)
+            self._count_build("damaged" if is_damaged else "missing")
+        try:
             return TokenCache(path, key)
+        except DamagedCache as error:
+            raise _unkept() from error
+
+
+def _unkept() -> RecollectError:
+    return RecollectError(
+        Reason.STORAGE_CORRUPT,
+        "A token cache was built again and is damaged again.",
+        where="cache",
+        fix="Check the disk: it does not keep what is written to it.",
+    )

@@ -1,6 +1,6 @@
-"""Frames: the rows of one rank in one step as an Arrow IPC stream, the same bytes every time.
+"""Frames: the rows of one rank in some steps as an Arrow IPC stream, the same bytes every time.
 
-Nothing but the shard and the immutable caches goes into a frame: no clock, no server name, no
+Nothing but the shards and the immutable caches goes into a frame: no clock, no server name, no
 validity bitmaps and no padding that is not zero.
 
 Every row is gathered as pieces: ranges of the tokens of examples. Most often it is a single one,
@@ -9,112 +9,155 @@ the example itself up to the length of a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from threading import local
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from ...mixer.errors import Reason, RecollectError
-from ...mixer.holding import Holding
-from ...mixer.packing import Pieces
-from ...mixer.plan import Batch
+from ...mixer.shards import Shards
+from ...v1 import stream_pb2
 from .annotations import Annotations
-from .tokens import Int64s, TokenCache, list_array
+from .gathering import Bytes
+from .places import Places
+from .tokens import TokenCache
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Largest frame that is sent: bounds what one stream can hold in memory on either side."""
-WHOLE = 1 << 62
-"""Where a piece ends that goes on to the end of its row in the cache."""
+MOST_SCRATCH_TOKENS = 1 << 18
+"""Tokens for which a thread keeps memory: those of an ordinary frame, and a MiB."""
 
-Part = TypeVar("Part")
+TokenIds = npt.NDArray[Any]
+
+_OF_THREAD = local()
 
 
 def encode_frame(
-    shard: Batch,
+    held: Shards,
+    places: Places,
     caches: Sequence[TokenCache],
     annotations: Sequence[Annotations] | None = None,
     *,
-    held: Holding | None = None,
-) -> bytes:
-    """The frame of a shard; `caches` and `annotations` are in the order of the plan's sources.
+    narrow: bool = False,
+) -> stream_pb2.FetchResponse:
+    """The frame of some steps; `caches` and `annotations` are in the order of the plan's sources.
 
     Args:
-        shard: the rows.
+        held: the rows.
+        places: where they lie.
         caches: their tokens.
-        annotations: what the teacher says of them, if that was asked for.
-        held: what the rows hold; None where each is a row of a cache.
+        annotations: what the teacher says of them, if that is to be sent.
+        narrow: whether every token id fits two bytes, and is sent as such.
 
     Raises:
-        DamagedCache: a cache does not match its checksum.
         RecollectError: FRAME_TOO_LARGE.
     """
-    pieces = _whole(shard) if held is None or held.pieces is None else held.pieces
-    tokens = _in_order(
-        shard,
-        pieces,
-        lambda source, *ranges: list(zip(*caches[source].gather_ranges(*ranges), strict=True)),
+    ids_type: type[np.int32] | type[np.uint16] = np.uint16 if narrow else np.int32
+    payload = _serialised(_record_batch(held, places, caches, annotations, ids_type), held)
+    return stream_pb2.FetchResponse(
+        steps=step_frames(held, places),
+        payload=payload,
+        checksum=xxhash.xxh3_64_intdigest(payload),
     )
-    columns = {
-        "position": pa.array(shard.positions, type=pa.int64()),
-        "source": pa.array(shard.sources.astype(np.int16)),
-        "example": pa.array(shard.examples, type=pa.int64()),
-        "input_ids": _rows(shard, pieces, [ids for ids, _ in tokens], pa.int32()),
-        "loss_mask": _rows(shard, pieces, [mask for _, mask in tokens], pa.bool_()),
-    }
-    if held is not None and held.packed:
-        columns |= _piece_columns(shard, pieces)
-    if annotations is not None:
-        logprobs = _in_order(
-            shard, pieces, lambda source, *ranges: annotations[source].gather_ranges(*ranges)
+
+
+def step_frames(held: Shards, places: Places) -> list[stream_pb2.StepFrame]:
+    """What the frame of some steps says of each, without its rows."""
+    columns = (held.num_rows, places.num_tokens, places.num_supervised_tokens)
+    sizes = np.diff(held.bounds).tolist()
+    return [
+        stream_pb2.StepFrame(
+            step=held.first_step + place,
+            num_rows=size,
+            digest=digest,
+            source_rows=rows,
+            source_tokens=tokens,
+            source_supervised_tokens=supervised,
         )
-        columns["teacher_logprobs"] = _rows(shard, pieces, logprobs, pa.float32())
-    return _serialise(pa.record_batch(columns), shard.step)
+        for place, (size, digest, rows, tokens, supervised) in enumerate(
+            zip(sizes, held.digests, *(column.tolist() for column in columns), strict=True)
+        )
+    ]
 
 
-def _whole(shard: Batch) -> Pieces:
-    """Rows that are those of the caches."""
-    starts = np.zeros_like(shard.examples)
-    return Pieces(np.arange(len(shard)), shard.examples, starts, np.full_like(starts, WHOLE))
-
-
-def _piece_columns(shard: Batch, pieces: Pieces) -> dict[str, pa.Array]:
-    """What the rows hold, piece after piece."""
-    offsets = np.searchsorted(pieces.rows, np.arange(len(shard) + 1)).astype(np.int32)
+def _record_batch(
+    held: Shards,
+    places: Places,
+    caches: Sequence[TokenCache],
+    annotations: Sequence[Annotations] | None,
+    ids_type: type[np.int32] | type[np.uint16],
+) -> pa.RecordBatch:
+    """The rows, in memory that the next frame of this thread takes again."""
+    num_tokens = int(places.ends[-1])
+    ids, mask = _scratch(num_tokens, ids_type)
+    for cache, numbers, ranges in zip(caches, places.numbers, places.ranges, strict=True):
+        if len(numbers):
+            cache.copy(ranges, places.ends[numbers], ids, mask)
+    pieces = places.pieces
+    first_pieces = np.searchsorted(pieces.rows, np.arange(len(held.rows) + 1))
+    offsets = places.ends[first_pieces]
+    bits = pa.Array.from_buffers(pa.bool_(), num_tokens, [None, pa.py_buffer(mask)])
     columns = {
-        "piece_examples": pa.array(pieces.examples, type=pa.int64()),
-        "piece_starts": pa.array(pieces.starts.astype(np.int32)),
-        "piece_stops": pa.array(pieces.stops.astype(np.int32)),
+        "position": _values(held.rows.positions),
+        "source": _values(held.rows.sources.astype(np.int16)),
+        "example": _values(held.rows.examples),
+        "input_ids": _list(offsets, _values(ids)),
+        "loss_mask": _list(offsets, bits),
     }
-    return {
-        name: pa.ListArray.from_arrays(pa.array(offsets), values)
-        for name, values in columns.items()
-    }
+    if held.packed:
+        columns |= {
+            "piece_examples": _list(first_pieces, _values(pieces.examples)),
+            "piece_starts": _list(first_pieces, _values(pieces.starts.astype(np.int32))),
+            "piece_stops": _list(first_pieces, _values(pieces.stops.astype(np.int32))),
+        }
+    if annotations is not None:
+        columns["teacher_logprobs"] = _list(offsets, _values(_annotated(places, annotations)))
+    return pa.record_batch(columns)
 
 
-def _rows(
-    shard: Batch, pieces: Pieces, parts: Sequence[npt.NDArray[np.generic]], values: pa.DataType
-) -> pa.ListArray:
-    return list_array(parts, values, num_rows=len(shard), row_of=pieces.rows)
+def _scratch(num_tokens: int, ids_type: type[np.int32] | type[np.uint16]) -> tuple[TokenIds, Bytes]:
+    """Memory of this thread for token ids and for a loss mask, which is zero.
+
+    What is new from the system has to be cleared by it first, page by page, which takes as long as
+    the copying itself.
+    """
+    num_octets = -(-num_tokens // 8)
+    if num_tokens > MOST_SCRATCH_TOKENS:
+        return np.empty(num_tokens, dtype=ids_type), np.zeros(num_octets, dtype=np.uint8)
+    if not hasattr(_OF_THREAD, "ids"):
+        _OF_THREAD.ids = np.empty(MOST_SCRATCH_TOKENS, dtype=np.int32)
+        _OF_THREAD.mask = np.empty(MOST_SCRATCH_TOKENS // 8, dtype=np.uint8)
+    mask: Bytes = _OF_THREAD.mask[:num_octets]
+    mask[:] = 0
+    return _OF_THREAD.ids.view(ids_type)[:num_tokens], mask
 
 
-def _in_order(
-    shard: Batch,
-    pieces: Pieces,
-    gather: Callable[[int, Int64s, Int64s, Int64s], Sequence[Part]],
-) -> list[Part]:
-    """Gathers source by source and puts the pieces back into their order."""
-    parts: dict[int, Part] = {}
-    sources = shard.sources[pieces.rows]
-    for source in np.unique(sources).tolist():
-        here = np.flatnonzero(sources == source)
-        ranges = (pieces.examples[here], pieces.starts[here], pieces.stops[here])
-        parts.update(zip(here.tolist(), gather(source, *ranges), strict=True))
-    return [parts[place] for place in range(len(sources))]
+def _annotated(places: Places, annotations: Sequence[Annotations]) -> npt.NDArray[np.float32]:
+    values = np.empty(int(places.ends[-1]), dtype=np.float32)
+    for source, numbers in zip(annotations, places.numbers, strict=True):
+        ranges = (column[numbers] for column in places.pieces[1:])
+        for number, part in zip(numbers.tolist(), source.gather_ranges(*ranges), strict=True):
+            values[places.ends[number] : places.ends[number + 1]] = part
+    return values
 
 
-def _serialise(batch: pa.RecordBatch, step: int) -> bytes:
+def _values(array: npt.NDArray[Any]) -> pa.Array:
+    """A column over the memory of an array."""
+    array = np.ascontiguousarray(array)
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(array)]
+    )
+
+
+def _list(offsets: npt.NDArray[Any], values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(_values(offsets.astype(np.int32)), values)
+
+
+def _serialised(batch: pa.RecordBatch, held: Shards) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -122,7 +165,8 @@ def _serialise(batch: pa.RecordBatch, step: int) -> bytes:
     if len(frame) > MAX_FRAME_BYTES:
         raise RecollectError(
             Reason.FRAME_TOO_LARGE,
-            f"Step {step} needs {len(frame)} bytes; one message holds at most {MAX_FRAME_BYTES}.",
+            f"Step {held.first_step} needs {len(frame)} bytes; one message holds at most "
+            f"{MAX_FRAME_BYTES}.",
             where="batch_size",
             fix="Use a smaller batch_size or max_length, or more ranks.",
         )

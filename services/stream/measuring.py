@@ -1,11 +1,31 @@
-"""Measures of a source, read from its token cache: lengths and runs of supervised tokens."""
+"""What the rows of a source hold, read from its token cache: measures, or contents."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ...mixer.contents import Contents, RowContents
 from ...mixer.measures import Measures
 from .tokens import TokenCache
+
+MOST_TOKENS_READ = 1 << 28
+"""Tokens of a cache that is looked at row by row, since what is read is checked with all that it
+lies in: a GB. Of a larger one the totals have to do."""
+
+
+def contents_of(cache: TokenCache) -> Contents:
+    """What the rows of a cache hold: row by row, or in all if there are very many.
+
+    Raises:
+        DamagedCache: the cache does not match its checksums.
+    """
+    if cache.totals.num_tokens > MOST_TOKENS_READ:
+        return cache.totals
+    return RowContents(
+        tokens=cache.lengths,
+        supervised_tokens=cache.supervised_lengths,
+        num_truncated=cache.totals.num_truncated,
+    )
 
 
 def measures_of(cache: TokenCache) -> Measures:

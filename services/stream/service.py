@@ -8,36 +8,47 @@ ahead of what is being sent; flow control of HTTP/2 does the rest.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose
-from ...mixer.holding import Holding, holding
-from ...mixer.plan import Batch, Plan
-from ...v1 import stream_pb2, stream_pb2_grpc
+from ...mixer.plan import Plan
+from ...mixer.shards import shards
+from ...v1 import stream_pb2, stream_pb2_grpc, tracing
 from ..ledger import JSON
+from ..observing import Gathered, StreamMeter, unseen_meter
 from ..status import answering
 from .annotations import Annotations, AnnotationShelf
 from .caches import TokenCaches
-from .frames import encode_frame
+from .course import Course
+from .frames import step_frames
+from .gathering import prepare
+from .places import places_of
 from .runs import RunBook, RunLedger
-from .tokens import DamagedCache, TokenCache
+from .standing import furthest_off
 
 NUM_THREADS = 4
 """Threads that gather and fsync: enough to overlap disk and network, few enough to bound memory."""
+
+CREDITS = 2
+"""Messages under way on a stream whose client does not say: one being sent, one being made."""
+MOST_CREDITS = 16
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_SETTINGS_CHARACTERS = 64 * 1024
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Answer = TypeVar("Answer")
+_Ahead: TypeAlias = "asyncio.Queue[asyncio.Future[Gathered | None]]"
 
 
 class PlanBook(Protocol):
@@ -58,12 +69,15 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         ledger: RunLedger,
         *,
         annotations: AnnotationShelf | None = None,
+        meter: StreamMeter | None = None,
     ) -> None:
         self._plans = plans
+        self._meter = meter or unseen_meter()
         self._caches = caches
         self._annotations = annotations
         self._runs = RunBook(ledger)
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="stream")
+        self._threads.submit(prepare)
 
     def close(self) -> None:
         """Waits for what is being gathered or written, after the server has stopped."""
@@ -74,20 +88,22 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         request: stream_pb2.FetchRequest,
         context: grpc.aio.ServicerContext[stream_pb2.FetchRequest, stream_pb2.FetchResponse],
     ) -> AsyncIterator[stream_pb2.FetchResponse]:
-        """Streams frames; the next one is gathered while one is being sent."""
+        """Streams frames; the next ones are gathered while one is being sent."""
         async with answering(context):
-            plan = await self._call(self._plans.plan, request.plan_id)
-            steps = _steps(plan, request)
-            ahead: asyncio.Future[stream_pb2.FetchResponse] | None = None
+            course = await self._call(self._course, request)
+            credits = asyncio.Semaphore(min(request.credits or CREDITS, MOST_CREDITS))
+            ahead: _Ahead = asyncio.Queue()
+            gathering = asyncio.create_task(self._gather(course, credits, ahead))
             try:
-                for step in steps:
-                    frame = await (ahead or self._frame(plan, step, request))
-                    ahead = self._frame(plan, step + 1, request) if step + 1 in steps else None
-                    yield frame
+                with self._meter.stream() as stream:
+                    while (gathered := await (await ahead.get())) is not None:
+                        stream.taken()
+                        yield gathered.message
+                        stream.sent(gathered)
+                        credits.release()
             finally:
                 # Cancelled by the client, or failed: nobody will wait for the next frame.
-                if ahead is not None:
-                    ahead.cancel()
+                gathering.cancel()
 
     async def Ack(
         self,
@@ -96,8 +112,8 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
     ) -> stream_pb2.AckResponse:
         """Checks what was trained on against the plan, then writes it to the ledger."""
         async with answering(context):
-            await self._call(self._acknowledge, request)
-        return stream_pb2.AckResponse()
+            length, head = await self._call(self._acknowledge, request)
+        return stream_pb2.AckResponse(ledger_length=length, ledger_head=head)
 
     async def StartRun(
         self,
@@ -123,29 +139,56 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
 
     def _call(self, function: Callable[..., Answer], *arguments: object) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, function, *arguments)
+        # The ledger names who made the call, so the thread has to know it.
+        context = contextvars.copy_context()
+        return loop.run_in_executor(self._threads, context.run, function, *arguments)
 
-    def _frame(
-        self, plan: Plan, step: int, request: stream_pb2.FetchRequest
-    ) -> asyncio.Future[stream_pb2.FetchResponse]:
-        return self._call(self._gather, plan, step, request)
+    async def _gather(
+        self,
+        course: Course,
+        credits: asyncio.Semaphore,
+        ahead: _Ahead,
+    ) -> None:
+        """Gathers one frame after the other, as long as there are credits."""
+        fetch = tracing.followed()
+        while True:
+            await credits.acquire()
+            gathered = self._call(self._gathered, course, fetch)
+            ahead.put_nowait(gathered)
+            # What went wrong is for whoever takes the frame.
+            await asyncio.wait([gathered])
+            if gathered.exception() is not None or gathered.result() is None:
+                return
 
-    def _gather(
-        self, plan: Plan, step: int, request: stream_pb2.FetchRequest
-    ) -> stream_pb2.FetchResponse:
-        plan = self._caches.ready(plan)
-        shard = plan.shard(step, request.rank, request.world_size)
-        held = holding(plan, shard)
-        return stream_pb2.FetchResponse(
-            step=step,
-            counts=self._counts(plan, shard, held),
-            digest=held.digest,
-            payload=self._payload(plan, shard, held, annotated=request.with_annotations),
+    def _gathered(self, course: Course, fetch: tracing.Span) -> Gathered | None:
+        began = time.monotonic()
+        span = fetch.part("recollect.gather")
+        try:
+            frame = course.advance()
+        finally:
+            span.end()
+        if frame is None:
+            return None
+        ready_at = time.monotonic()
+        self._meter.gather_seconds.observe(ready_at - began)
+        return Gathered(frame, course.num_rows, course.num_tokens, ready_at)
+
+    def _course(self, request: stream_pb2.FetchRequest) -> Course:
+        if not 0 <= request.credits <= MOST_CREDITS:
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                f"A stream has 1 … {MOST_CREDITS} credits, not {request.credits}.",
+                where="credits",
+            )
+        plan = self._caches.ready(self._plans.plan(request.plan_id))
+        return Course(
+            plan,
+            self._caches,
+            _steps(plan, request),
+            rank=request.rank,
+            world_size=request.world_size,
+            annotations=self._annotations_of(plan) if request.with_annotations else None,
         )
-
-    def _payload(self, plan: Plan, shard: Batch, held: Holding, *, annotated: bool) -> bytes:
-        annotations = self._annotations_of(plan) if annotated else None
-        return self._cured(plan, lambda caches: encode_frame(shard, caches, annotations, held=held))
 
     def _annotations_of(self, plan: Plan) -> Sequence[Annotations]:
         if self._annotations is None:
@@ -156,51 +199,25 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             )
         return self._annotations.of(self._caches.of_plan(plan))
 
-    def _counts(self, plan: Plan, shard: Batch, held: Holding) -> list[stream_pb2.SourceCount]:
-        """What a shard has of each source, in the order of the plan; also of those without rows."""
-        if held.num_tokens is not None and held.num_supervised_tokens is not None:
-            tokens = list(
-                zip(held.num_tokens.tolist(), held.num_supervised_tokens.tolist(), strict=True)
-            )
-        else:
-            rows = [shard.examples[shard.sources == index] for index in range(len(plan.sources))]
-            tokens = self._cured(
-                plan,
-                lambda caches: [
-                    cache.counts(of_source) for cache, of_source in zip(caches, rows, strict=True)
-                ],
-            )
-        counts = shard.counts(len(plan.sources)).tolist()
-        return [
-            stream_pb2.SourceCount(
-                source=source.name,
-                num_rows=num_rows,
-                num_tokens=num_tokens,
-                num_supervised_tokens=num_supervised,
-            )
-            for source, num_rows, (num_tokens, num_supervised) in zip(
-                plan.sources, counts, tokens, strict=True
-            )
-        ]
-
-    def _cured(self, plan: Plan, use: Callable[[Sequence[TokenCache]], Answer]) -> Answer:
-        """Uses the caches of a plan; a damaged one is built again, once, and used then."""
-        caches = self._caches.of_plan(plan)
-        try:
-            return use(caches)
-        except DamagedCache:
-            # Caches are not the truth: build them again from the segments.
-            for cache in caches:
-                self._caches.forget(cache)
-            return use(self._caches.of_plan(plan))
-
-    def _acknowledge(self, request: stream_pb2.AckRequest) -> None:
+    def _acknowledge(self, request: stream_pb2.AckRequest) -> tuple[int, bytes]:
         plan = self._caches.ready(self._plans.plan(self._runs.get(request.run_id).plan_id))
-        shard = plan.shard(request.step, request.rank, request.world_size)
-        held = holding(plan, shard)
-        counts = self._counts(plan, shard, held)
-        if request.digest != held.digest or list(request.counts) != counts:
-            what = "digest" if request.digest != held.digest else "counts"
+        held = shards(plan, request.step, 1, rank=request.rank, world_size=request.world_size)
+        places = self._caches.cured(plan, lambda caches: places_of(held, caches))
+        [planned] = step_frames(held, places)
+        columns = (
+            planned.source_rows,
+            planned.source_tokens,
+            planned.source_supervised_tokens,
+        )
+        names = [source.name for source in plan.sources]
+        rows, tokens, supervised = (dict(zip(names, column, strict=True)) for column in columns)
+        counted = [
+            (item.source, item.num_rows, item.num_tokens, item.num_supervised_tokens)
+            for item in request.counts
+        ]
+        differs = request.digest != planned.digest
+        if differs or counted != list(zip(names, *columns, strict=True)):
+            what = "digest" if differs else "counts"
             raise RecollectError(
                 Reason.BATCH_DIFFERS,
                 f"The {what} of step {request.step}, rank {request.rank} of {request.world_size}, "
@@ -210,22 +227,27 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             )
         body: dict[str, JSON] = {
             "digest": request.digest.hex(),
-            "counts": {count.source: count.num_rows for count in counts},
-            "tokens": {count.source: count.num_tokens for count in counts},
-            "supervised_tokens": {count.source: count.num_supervised_tokens for count in counts},
+            "counts": rows,
+            "tokens": tokens,
+            "supervised_tokens": supervised,
         }
-        self._runs.acknowledge(
+        is_new = self._runs.acknowledge(
             request.run_id,
             step=request.step,
             rank=request.rank,
             world_size=request.world_size,
             body=body,
         )
+        if is_new:
+            off = furthest_off(plan, self._runs.acknowledged(request.run_id))
+            self._meter.acknowledged(_by_role(plan, tokens), str(plan.mix.unit), off)
+        return self._runs.ledger_head
 
     def _start(self, request: stream_pb2.StartRunRequest) -> int:
         _check_pattern(RUN_ID, request.run_id, "run_id")
         _check_pattern(DIGEST, request.base_digest, "base_digest")
         self._plans.plan(request.plan_id).require(Purpose.TRAIN)
+        self._runs.require(request.ledger_length, request.ledger_head)
         body: dict[str, JSON] = {
             "plan_id": request.plan_id,
             "base_digest": request.base_digest,
@@ -241,6 +263,13 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             "tuned_digest": request.tuned_digest,
         }
         self._runs.finish(request.run_id, body)
+
+
+def _by_role(plan: Plan, tokens: Mapping[str, int]) -> Mapping[str, int]:
+    roles: dict[str, int] = {}
+    for source in plan.sources:
+        roles[str(source.role)] = roles.get(str(source.role), 0) + tokens[source.name]
+    return roles
 
 
 def _steps(plan: Plan, request: stream_pb2.FetchRequest) -> range:

@@ -55,6 +55,8 @@ class ChatTemplate:
         self._tokenizer.no_padding()
         # Markers inside content stay ordinary text.
         self._tokenizer.encode_special_tokens = True
+        self.num_ids = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+        """Ids that a token can have: 0 … num_ids - 1."""
         self._end = self._special(END)
         self._markers = {speaker: self._special(text) for speaker, text in MARKERS.items()}
 

@@ -3,32 +3,47 @@
 A cache is an Arrow IPC file of record batches with a fixed number of rows, so row r lies in batch r
 // ROWS_PER_CHUNK and is found in O(1) with nothing read at start-up. It is only a cache: it is
 keyed by everything that it depends on, each batch carries a checksum that is verified when the
-batch is first touched, and whatever is wrong with it is cured by building it again.
+batch is first touched, and whatever is wrong with it is cured by building it again. What its rows
+hold in all is in the file as well (`totals`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
+from ...mixer.contents import Totals
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Message
 from ..durable import atomic_file
+from . import totals as sums
+from .gathering import (
+    Bytes,
+    Layout,
+    Ranges,
+    copy_masks,
+    copy_tokens,
+    located,
+    num_supervised,
+)
 from .template import ChatTemplate, Rendered
 
-FORMAT = b"recollect-tokens-1"
-ROWS_PER_CHUNK = 4096
-"""Rows of a record batch: a few MB, which is what one checksum covers."""
+FORMAT = b"recollect-tokens-2"
+ROWS_PER_CHUNK = 512
+"""Rows of a record batch, which is what one checksum covers: a MiB or so. The rows of the first
+batch of a stream are in as many record batches, and all of them are checked before it is sent."""
+CHECKSUM = b"xxh3"
+"""Where the checksum of a record batch is in its metadata."""
 CHARACTERS_AT_ONCE = 1 << 18
 """How much text is encoded together: enough for the tokenizer's threads."""
 
@@ -96,11 +111,15 @@ class TokenCache:
         """Maps the file at `path`.
 
         Raises:
-            DamagedCache: the file is missing, cut off, or was made from something else.
+            DamagedCache: the file is missing, cut off, or was made from something else, or by a
+                version that wrote no totals.
         """
         self.key = key
         try:
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            file = pa.memory_map(str(path))
+            self._reader = pa.ipc.open_file(file)
+            file.seek(0)
+            self._file = file.read_buffer()
         except UNREADABLE as error:
             raise DamagedCache(type(error).__name__) from error
         metadata = self._reader.schema.metadata or {}
@@ -111,43 +130,62 @@ class TokenCache:
             or self._reader.num_record_batches != num_chunks
         ):
             raise DamagedCache("another key, schema or length")
+        self.totals = self._totals(num_chunks)
+        """What its rows hold in all, as served."""
+        self._words = np.frombuffer(self._file, dtype=np.int32, count=self._file.size // 4)
+        self._octets = np.frombuffer(self._file, dtype=np.uint8)
+        self._layout = Layout.unknown(num_chunks)
         self._chunks: list[Chunk | None] = [None] * num_chunks
         self._reading = Lock()
 
     def __len__(self) -> int:
         return self.key.num_rows
 
+    def located(self, example_rows: Int64s, firsts: Int64s, ends: Int64s) -> Ranges:
+        """Where a range of the tokens of each row lies: from `firsts` to before `ends`.
+
+        Raises:
+            DamagedCache: a record batch does not match its checksum.
+            IndexError: there is no such row.
+        """
+        self._verify(example_rows)
+        ends = np.minimum(ends, self.key.max_length)
+        return located(
+            self._words, self._layout, example_rows, firsts, ends, chunk_rows=ROWS_PER_CHUNK
+        )
+
+    def copy(self, ranges: Ranges, places: Int64s, ids: npt.NDArray[Any], mask: Bytes) -> None:
+        """Copies ranges of tokens and their loss masks.
+
+        A range is a text of its own, so its first token carries no loss: nothing predicts it.
+
+        Args:
+            ranges: where they lie.
+            places: int64[n], the token of the target at which each begins.
+            ids: int32[m], the target, or uint16[m] where every id fits.
+            mask: uint8[m / 8], a bit for every token of it, lowest bit first; zero before.
+        """
+        copy_tokens(self._words, self._layout, ranges, places, ids)
+        copy_masks(self._octets, self._layout, ranges, places, mask)
+
+    def num_supervised(self, example_rows: Int64s) -> Int64s:
+        """Tokens of rows, as served, that carry loss."""
+        self._verify(example_rows)
+        return num_supervised(self._words, self._layout, example_rows, chunk_rows=ROWS_PER_CHUNK)
+
     def gather(self, example_rows: Int64s) -> tuple[list[Int32s], list[Bools]]:
-        """Token ids (views, not copies) and loss masks of the rows, in the order asked for."""
+        """Token ids of the rows, in the order asked for, and which of them carry loss."""
         whole = np.full_like(example_rows, self.key.max_length)
-        return self.gather_ranges(example_rows, np.zeros_like(whole), whole)
-
-    def gather_ranges(
-        self, example_rows: Int64s, firsts: Int64s, ends: Int64s
-    ) -> tuple[list[Int32s], list[Bools]]:
-        """The same of a range of the tokens of each row: from `firsts` to before `ends`."""
-        ids: list[Int32s] = []
-        packed: list[npt.NDArray[np.uint8]] = []
-        places: list[tuple[int, int]] = []
-        num_bytes = 0
-        columns = (example_rows.tolist(), firsts.tolist(), ends.tolist())
-        for row, first, end in zip(*columns, strict=True):
-            chunk, local = self._locate(row)
-            begin, stop = chunk.offsets[local : local + 2].tolist()
-            start, stop = begin + first, min(begin + end, stop)
-            ids.append(chunk.input_ids[start:stop])
-            # The whole bytes around the mask of a row; all of them are unpacked at once.
-            packed.append(chunk.packed_mask[start >> 3 : (stop + 7) >> 3])
-            places.append((8 * num_bytes + start % 8, stop - start))
-            num_bytes += len(packed[-1])
-        bits = unpacked(packed)
-        return ids, [bits[first : first + length] for first, length in places]
-
-    def counts(self, example_rows: Int64s) -> tuple[int, int]:
-        """Tokens of the rows together, as served, and those of them that are supervised."""
-        places = [self._locate(row) for row in example_rows.tolist()]
-        num_tokens = sum(min(int(c.num_tokens[r]), self.key.max_length) for c, r in places)
-        return num_tokens, sum(int(chunk.num_supervised[row]) for chunk, row in places)
+        ranges = self.located(example_rows, np.zeros_like(whole), whole)
+        ends = np.cumsum(ranges.lengths)
+        if not len(ends):
+            return [], []
+        num_tokens = int(ends[-1])
+        ids = np.empty(num_tokens, dtype=np.int32)
+        mask = np.zeros(-(-num_tokens // 8), dtype=np.uint8)
+        self.copy(ranges, ends - ranges.lengths, ids, mask)
+        bits = np.unpackbits(mask, count=num_tokens, bitorder="little").view(np.bool_)
+        return np.split(ids, ends[:-1]), np.split(bits, ends[:-1])
 
     def rows(self, example_rows: Int64s) -> pa.RecordBatch:
         """The rows as columns `input_ids` and `loss_mask`."""
@@ -160,7 +198,7 @@ class TokenCache:
         )
 
     def masks(self) -> Iterator[tuple[Int64s, Bools]]:
-        """By record batch, the lengths of its rows and one loss mask over all their tokens."""
+        """By record batch, the lengths of its rows and which of all their tokens are learnt."""
         for index in range(len(self._chunks)):
             chunk = self._chunk(index)
             bits = np.unpackbits(chunk.packed_mask, bitorder="little").view(np.bool_)
@@ -173,27 +211,43 @@ class TokenCache:
 
     @property
     def supervised_lengths(self) -> Int32s:
-        """Supervised tokens of every row, as served; 0 where the cut left none."""
+        """Tokens of every row that carry loss, as served; 0 where the cut left none."""
         return self._column("num_supervised")
 
     @property
     def num_truncated(self) -> int:
         """Rows that were cut at the length limit."""
-        return int(np.count_nonzero(self._column("num_tokens") > self.key.max_length))
+        return self.totals.num_truncated
 
     @property
     def num_unsupervised(self) -> int:
         """Rows that teach nothing: they are served, so that the ratio holds, with an empty mask."""
         return int(np.count_nonzero(self._column("num_supervised") == 0))
 
+    def _totals(self, num_chunks: int) -> Totals:
+        if not num_chunks:
+            return sums.NOTHING
+        try:
+            # The file is mapped: of the batch itself nothing is read.
+            _, metadata = self._reader.get_batch_with_custom_metadata(num_chunks - 1)
+            return sums.decode(metadata)
+        except UNREADABLE as error:
+            raise DamagedCache(type(error).__name__) from error
+
     def _column(self, name: str) -> Int32s:
         parts = [getattr(self._chunk(index), name) for index in range(len(self._chunks))]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
 
-    def _locate(self, row: int) -> tuple[Chunk, int]:
-        if not 0 <= row < self.key.num_rows:
-            raise IndexError(f"row {row} of {self.key.num_rows}")
-        return self._chunk(row // ROWS_PER_CHUNK), row % ROWS_PER_CHUNK
+    def _verify(self, example_rows: Int64s) -> None:
+        """Checks the record batches of rows that nobody has touched yet."""
+        if not example_rows.size:
+            return
+        if not 0 <= example_rows.min() <= example_rows.max() < self.key.num_rows:
+            raise IndexError(f"a row outside of {self.key.num_rows}")
+        chunks = example_rows // ROWS_PER_CHUNK
+        unknown = chunks[self._layout.num_supervised[chunks] < 0]
+        for index in np.unique(unknown).tolist():
+            self._chunk(index)
 
     def _chunk(self, index: int) -> Chunk:
         chunk = self._chunks[index]
@@ -204,15 +258,25 @@ class TokenCache:
 
     def _read(self, index: int) -> Chunk:
         try:
-            return _chunk_of(verified_batch(self._reader, index))
+            chunk = _chunk_of(verified_batch(self._reader, index))
         except UNREADABLE as error:
             raise DamagedCache(type(error).__name__) from error
+        # What is looked at to see whether a record batch is verified comes last.
+        self._layout.offsets[index] = self._begin(chunk.offsets) // 4
+        self._layout.input_ids[index] = self._begin(chunk.input_ids) // 4
+        self._layout.loss_mask[index] = self._begin(chunk.packed_mask)
+        self._layout.num_supervised[index] = self._begin(chunk.num_supervised) // 4
+        return chunk
+
+    def _begin(self, view: npt.NDArray[Any]) -> int:
+        """Bytes of the file before a view into it; 0 of an empty one, which may be anywhere."""
+        return int(view.ctypes.data) - int(self._file.address) if view.size else 0
 
 
 def verified_batch(reader: pa.ipc.RecordBatchFileReader, index: int) -> pa.RecordBatch:
     """A record batch whose buffers are what was written; raises DamagedCache otherwise."""
     batch, metadata = reader.get_batch_with_custom_metadata(index)
-    if (metadata or {}).get(b"crc32") != checksum(batch):
+    if (metadata or {}).get(CHECKSUM) != checksum(batch):
         raise DamagedCache(f"checksum of record batch {index}")
     batch.validate()
     return batch
@@ -238,7 +302,7 @@ def build(
         RecollectError: STORAGE_FULL; STORAGE_CORRUPT when there are not as many as the key says.
     """
     schema = SCHEMA.with_metadata({"key": key.name})
-    num_rows = 0
+    num_rows, so_far = 0, sums.NOTHING
     with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
         for chunk in _chunks(examples):
             rendered = [
@@ -246,8 +310,9 @@ def build(
                 for group in _groups(chunk)
                 for row in template.render_batch(group, max_length=key.max_length)
             ]
-            batch = _record_batch(rendered)
-            writer.write_batch(batch, custom_metadata={"crc32": checksum(batch)})
+            batch, so_far = _record_batch(rendered), sums.with_rows(so_far, rendered)
+            metadata = {CHECKSUM: checksum(batch), sums.FIELD: sums.encode(so_far)}
+            writer.write_batch(batch, custom_metadata=metadata)
             num_rows += len(chunk)
         if num_rows != key.num_rows:
             raise RecollectError(
@@ -299,19 +364,14 @@ def list_array(
     return pa.ListArray.from_arrays(pa.array(offsets), flat)
 
 
-def unpacked(packed: Sequence[npt.NDArray[np.uint8]]) -> Bools:
-    """The bits of all bytes, lowest first."""
-    joined = np.concatenate(packed) if packed else np.zeros(0, dtype=np.uint8)
-    return np.unpackbits(joined, bitorder="little").view(np.bool_)
-
-
 def checksum(batch: pa.RecordBatch) -> bytes:
-    """CRC-32 over length and buffers of a record batch, as its metadata holds it."""
-    value = batch.num_rows
+    """XXH3 over length and buffers of a record batch, as its metadata holds it."""
+    digest = xxhash.xxh3_64(batch.num_rows.to_bytes(8, "little"))
     for column in batch.columns:
         for buffer in column.buffers():
-            value = zlib.crc32(buffer, value) if buffer is not None else value
-    return b"%08x" % value
+            if buffer is not None:
+                digest.update(buffer)
+    return digest.hexdigest().encode()
 
 
 def _record_batch(rendered: Sequence[Rendered]) -> pa.RecordBatch:
@@ -321,7 +381,7 @@ def _record_batch(rendered: Sequence[Rendered]) -> pa.RecordBatch:
             "input_ids": list_array([row.input_ids for row in rendered], pa.int32()),
             "loss_mask": list_array(masks, pa.bool_()),
             "num_tokens": np.array([row.num_tokens for row in rendered], dtype=np.int32),
-            "num_supervised": np.array([mask.sum() for mask in masks], dtype=np.int32),
+            "num_supervised": np.array([*map(sums.num_supervised, rendered)], dtype=np.int32),
         },
         schema=SCHEMA,
     )

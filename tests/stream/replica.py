@@ -1,6 +1,6 @@
 """A small data folder made of real parts, and processes that serve it and train on it.
 
-python replica.py serve FOLDER ADDRESS
+python replica.py serve FOLDER ADDRESS [MESSAGE_BYTES]
 python replica.py rank ADDRESS PLAN_ID FIRST_STEP RANK WORLD_SIZE
 """
 
@@ -34,6 +34,7 @@ from recollect.services.stream import (
     ChatTemplate,
     StreamServicer,
     TokenCaches,
+    course,
 )
 from recollect.services.yaml_text import mix_from_yaml
 from recollect.trainer.client import connect
@@ -220,7 +221,8 @@ def make_replica(folder: Path, *, mix: str = MIX) -> Replica:
     )
 
 
-async def serve(folder: Path, address: str) -> None:
+async def serve(folder: Path, address: str, message_bytes: int = course.TARGET_BYTES) -> None:
+    course.TARGET_BYTES = message_bytes
     ledger = Ledger.open(folder)
     store = ReplayStore.open(folder, ledger)
     caches = TokenCaches(
@@ -245,12 +247,17 @@ def follow_rank(address: str, plan_id: str, first_step: int, rank: int, world_si
     num_steps = client.plan(plan_id).num_steps - first_step
     for frame in client.fetch(plan_id, first_step, num_steps, rank=rank, world_size=world_size):
         rows = pa.ipc.open_stream(frame.payload).read_next_batch()
-        line = {
-            "step": frame.step,
-            "positions": rows.column("position").to_pylist(),
-            "payload": hashlib.sha256(frame.payload).hexdigest(),
-        }
-        print(json.dumps(line), flush=True)
+        first = 0
+        for step in frame.steps:
+            of_step = rows.slice(first, step.num_rows)
+            line = {
+                "step": step.step,
+                "positions": of_step.column("position").to_pylist(),
+                "rows": hashlib.sha256(json.dumps(of_step.to_pydict()).encode()).hexdigest(),
+                "payload": hashlib.sha256(frame.payload).hexdigest(),
+            }
+            print(json.dumps(line), flush=True)
+            first += step.num_rows
 
 
 class Process:
@@ -291,15 +298,17 @@ class Process:
 class Server(Process):
     """A process that serves a data folder, once it is constructed."""
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
-        super().__init__("serve", folder, f"127.0.0.1:{port}")
+    def __init__(
+        self, folder: Path, *, port: int = 0, message_bytes: int = course.TARGET_BYTES
+    ) -> None:
+        super().__init__("serve", folder, f"127.0.0.1:{port}", message_bytes)
         self.port = int(self.line().split()[1])
         self.address = f"127.0.0.1:{self.port}"
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["serve", folder, address]:
-            asyncio.run(serve(Path(folder), address))
+        case ["serve", folder, address, *message_bytes]:
+            asyncio.run(serve(Path(folder), address, *map(int, message_bytes)))
         case ["rank", address, plan_id, *numbers]:
             follow_rank(address, plan_id, *map(int, numbers))

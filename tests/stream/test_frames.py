@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.ledger import Ledger
@@ -17,11 +18,12 @@ from recollect.services.stream import (
     ChatTemplate,
     TokenCache,
     TokenCaches,
-    encode_frame,
     frames,
 )
 from recollect.services.stream.annotations import Annotations, annotation_path
 from recollect.services.stream.tokens import DamagedCache
+
+from .framing import encoded, rows_of, steps_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica
@@ -38,12 +40,22 @@ def made(replica: Replica, replicas: object, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def caches(made: Replica) -> Iterator[Sequence[TokenCache]]:
+def opened(made: Replica) -> Iterator[TokenCaches]:
     ledger = Ledger.open(made.folder)
     store = ReplayStore.open(made.folder, ledger)
     template = ChatTemplate.load(made.model)
-    yield TokenCaches(made.folder / "cache", store=store, template=template).of_plan(made.plan)
+    yield TokenCaches(made.folder / "cache", store=store, template=template)
     ledger.close()
+
+
+@pytest.fixture(scope="module")
+def caches(made: Replica, opened: TokenCaches) -> Sequence[TokenCache]:
+    return opened.of_plan(made.plan)
+
+
+@pytest.fixture(scope="module")
+def held_out(made: Replica, opened: TokenCaches) -> Sequence[TokenCache]:
+    return opened.of_plan(made.held_out)
 
 
 def logprobs(cache: TokenCache, row: int) -> np.ndarray:
@@ -58,12 +70,16 @@ def annotate(folder: Path, cache: TokenCache) -> None:
         writer.write([logprobs(cache, row) for row in range(len(cache))])
 
 
-def test_a_frame_holds_the_rows_of_its_shard_in_order(
-    made: Replica, caches: Sequence[TokenCache]
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize(("first", "num_steps"), [(0, 1), (1, 1), (29, 1), (0, 30), (7, 4)])
+def test_a_frame_holds_the_rows_of_its_shards_in_order(
+    made: Replica, caches: Sequence[TokenCache], first: int, num_steps: int, narrow: bool
 ) -> None:
-    for step in (0, 1, 29):
-        shard = made.plan.shard(step, 1, 3)
-        rows = pa.ipc.open_stream(encode_frame(shard, caches)).read_all().to_pylist()
+    frame = encoded(made.plan, caches, first, num_steps, rank=1, world_size=3, narrow=narrow)
+    assert [step.step for step in frame.steps] == list(range(first, first + num_steps))
+    for step, rows in steps_of(frame):
+        shard = made.plan.shard(step.step, 1, 3)
+        assert step.digest == shard.digest
         assert [row["position"] for row in rows] == shard.positions.tolist()
         assert [row["source"] for row in rows] == shard.sources.tolist()
         assert [row["example"] for row in rows] == shard.examples.tolist()
@@ -73,16 +89,28 @@ def test_a_frame_holds_the_rows_of_its_shard_in_order(
             assert row["loss_mask"] == alone.column("loss_mask").to_pylist()[0]
 
 
-def test_a_frame_has_the_schema_of_the_wire_contract(
+def test_a_frame_says_of_each_step_what_there_is_of_each_source(
     made: Replica, caches: Sequence[TokenCache]
 ) -> None:
-    reader = pa.ipc.open_stream(encode_frame(made.plan.batch(0), caches))
+    for step, rows in steps_of(encoded(made.plan, caches, 3, 9, rank=0, world_size=2)):
+        counted = np.zeros((3, 3), dtype=np.int64)
+        for row in rows:
+            counted[:, row["source"]] += (1, len(row["input_ids"]), sum(row["loss_mask"]))
+        stated = (step.source_rows, step.source_tokens, step.source_supervised_tokens)
+        assert [list(column) for column in stated] == counted.tolist()
+
+
+@pytest.mark.parametrize(("narrow", "ids"), [(False, pa.int32()), (True, pa.uint16())])
+def test_a_frame_has_the_schema_of_the_wire_contract(
+    made: Replica, caches: Sequence[TokenCache], narrow: bool, ids: pa.DataType
+) -> None:
+    reader = pa.ipc.open_stream(encoded(made.plan, caches, 0, 2, narrow=narrow).payload)
     assert reader.schema == pa.schema(
         [
             ("position", pa.int64()),
             ("source", pa.int16()),
             ("example", pa.int64()),
-            ("input_ids", pa.list_(pa.int32())),
+            ("input_ids", pa.list_(ids)),
             ("loss_mask", pa.list_(pa.bool_())),
         ]
     )
@@ -90,19 +118,53 @@ def test_a_frame_has_the_schema_of_the_wire_contract(
 
 
 def test_a_frame_is_the_same_bytes_every_time(made: Replica, caches: Sequence[TokenCache]) -> None:
-    first = [encode_frame(made.plan.shard(step, 0, 2), caches) for step in range(10)]
-    again = [encode_frame(made.plan.shard(step, 0, 2), caches) for step in reversed(range(10))]
+    def frame(first: int, num_steps: int) -> bytes:
+        made_now = encoded(made.plan, caches, first, num_steps, rank=0, world_size=2)
+        assert made_now.checksum == xxhash.xxh3_64_intdigest(made_now.payload)
+        return made_now.SerializeToString(deterministic=True)
+
+    asked = [(step, 1 + step % 4) for step in range(10)]
+    first = [frame(*steps) for steps in asked]
+    # Other frames between them leave nothing behind in the memory that frames are made in.
+    again = [frame(*steps) for steps in reversed(asked)]
     assert first == again[::-1]
     assert len(set(first)) == 10
 
 
-def test_an_empty_shard_is_a_frame_without_rows(
+def test_what_else_is_in_a_frame_changes_nothing_of_a_step(
     made: Replica, caches: Sequence[TokenCache]
 ) -> None:
-    nothing = made.plan.batch(0).take(np.zeros(20, dtype=np.bool_))
-    batch = pa.ipc.open_stream(encode_frame(nothing, caches)).read_next_batch()
-    assert batch.num_rows == 0
-    assert batch.schema.field("loss_mask").type == pa.list_(pa.bool_())
+    alone = [
+        (step.SerializeToString(deterministic=True), rows)
+        for number in range(30)
+        for step, rows in steps_of(encoded(made.plan, caches, number, rank=2, world_size=3))
+    ]
+    for sizes in ([30], [1, 29], [13, 1, 9, 7]):
+        first, found = 0, []
+        for size in sizes:
+            frame = encoded(made.plan, caches, first, size, rank=2, world_size=3)
+            found += [
+                (s.SerializeToString(deterministic=True), rows) for s, rows in steps_of(frame)
+            ]
+            first += size
+        assert found == alone
+
+
+def test_an_empty_shard_is_a_step_without_rows(
+    made: Replica, held_out: Sequence[TokenCache]
+) -> None:
+    # Ten rows, eight to a step: of the last two, three ranks of five get nothing.
+    empty = [rank for rank in range(5) if not len(made.held_out.shard(1, rank, 5))]
+    assert len(empty) == 3
+    frame = encoded(made.held_out, held_out, 1, rank=empty[0], world_size=5)
+    [step] = frame.steps
+    assert (step.num_rows, list(step.source_rows)) == (0, [0])
+    assert rows_of(frame.payload) == []
+    schema = pa.ipc.open_stream(frame.payload).schema
+    assert schema.field("loss_mask").type == pa.list_(pa.bool_())
+    both = encoded(made.held_out, held_out, 0, 2, rank=empty[0], world_size=5)
+    assert both.steps[1] == step
+    assert len(rows_of(both.payload)) == both.steps[0].num_rows > 0
 
 
 def test_a_frame_that_is_too_large_is_an_error_with_advice(
@@ -110,8 +172,16 @@ def test_a_frame_that_is_too_large_is_an_error_with_advice(
 ) -> None:
     monkeypatch.setattr(frames, "MAX_FRAME_BYTES", 1000)
     with pytest.raises(RecollectError, match="smaller batch_size") as caught:
-        encode_frame(made.plan.batch(0), caches)
+        encoded(made.plan, caches, 0)
     assert caught.value.reason is Reason.FRAME_TOO_LARGE
+
+
+def test_a_frame_of_more_tokens_than_a_thread_keeps_room_for_is_the_same(
+    made: Replica, caches: Sequence[TokenCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = encoded(made.plan, caches, 0, 5)
+    monkeypatch.setattr(frames, "MOST_SCRATCH_TOKENS", 100)
+    assert encoded(made.plan, caches, 0, 5) == kept
 
 
 def test_annotations_travel_beside_their_tokens(
@@ -120,8 +190,9 @@ def test_annotations_travel_beside_their_tokens(
     for cache in caches:
         annotate(tmp_path, cache)
     shelf = AnnotationShelf(tmp_path, teacher_digest=TEACHER)
-    frame = encode_frame(made.plan.shard(3, 0, 2), caches, shelf.of(caches))
-    rows = pa.ipc.open_stream(frame).read_all().to_pylist()
+    frame = encoded(made.plan, caches, 3, 4, rank=0, world_size=2, annotations=shelf.of(caches))
+    rows = rows_of(frame.payload)
+    assert len(rows) == 40
     for row in rows:
         expected = logprobs(caches[row["source"]], row["example"]).tolist()
         assert row["teacher_logprobs"] == expected

@@ -9,25 +9,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from recollect.mixer.batch import batch_digest
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.holding import holding
 from recollect.mixer.packing import Packing
-from recollect.mixer.sealing import read_plan
+from recollect.mixer.sealing import read_plan, seal
 from recollect.services.ledger import Ledger
 from recollect.services.replay import ReplayStore
 from recollect.services.stream import AnnotationShelf, AnnotationWriter, ChatTemplate, TokenCaches
 from recollect.services.stream.caches import UNCUT
-from recollect.services.stream.frames import encode_frame
 from recollect.services.stream.recent import Recent
+from recollect.services.yaml_text import mix_from_yaml
+
+from .framing import encoded, rows_of, steps_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica
 
 NAMES = ["packed", "split", "weighed"]
+SHORT_END = """
+name: short_end
+packing: best_fit
+batch_size: 4
+max_length: 100
+sources:
+  - {source: general, role: general, share: 1, on_exhaustion: stop}
+"""
 
 
 @dataclass(frozen=True)
@@ -55,22 +64,23 @@ def house(replicas: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     ledger.close()
 
 
-def rows_of(frame: bytes) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pa.ipc.open_stream(frame).read_next_batch().to_pylist()
-    return rows
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_is_the_ranges_of_its_pieces_end_to_end(house: House, name: str) -> None:
     plan = house.caches.ready(read_plan(house.replica.weighed[name].to_json()))
     caches = house.caches.of_plan(plan)
     packed = plan.mix.packing is not Packing.NONE
     seen = 0
-    for step in range(plan.num_steps):
-        shard = plan.shard(step, 1, 2)
+    frames = [
+        encoded(plan, caches, first, num_steps, rank=1, world_size=2)
+        for first, num_steps in ((0, 1), (1, 12), (13, 17))
+    ]
+    steps = list(steps_of(*frames))
+    assert [step.step for step, _ in steps] == list(range(plan.num_steps))
+    for step, rows in steps:
+        shard = plan.shard(step.step, 1, 2)
         held = holding(plan, shard)
         assert held.pieces is not None
-        rows = rows_of(encode_frame(shard, caches, held=held))
+        assert step.digest == held.digest
         assert [row["position"] for row in rows] == shard.positions.tolist()
         for place, row in enumerate(rows):
             source = plan.sources[row["source"]].name
@@ -83,7 +93,12 @@ def test_a_row_is_the_ranges_of_its_pieces_end_to_end(house: House, name: str) -
             seen = max(seen, len(pieces))
             whole = [house.tokens(source, example) for example, _, _ in pieces]
             ids = [t for (ids, _), (_, a, b) in zip(whole, pieces, strict=True) for t in ids[a:b]]
-            mask = [m for (_, ms), (_, a, b) in zip(whole, pieces, strict=True) for m in ms[a:b]]
+            # What begins a piece carries no loss, though its example may have it learnt.
+            mask = [
+                m and at > a
+                for (_, ms), (_, a, b) in zip(whole, pieces, strict=True)
+                for at, m in list(enumerate(ms))[a:b]
+            ]
             assert (row["input_ids"], row["loss_mask"]) == (ids, mask)
             assert len(ids) <= plan.mix.max_length
             assert int((held.pieces.rows == place).sum()) == len(pieces)
@@ -100,21 +115,19 @@ def test_the_bytes_of_a_step_depend_on_nothing_but_the_plan(
     twin = TokenCaches(remade.folder / "cache", store=store, template=house.template)
     plan, again = house.replica.weighed[name], remade.weighed[name]
     assert plan.plan_id == again.plan_id
-    steps = [17, 3, 29]
+    asked = [(17, 1), (3, 8), (29, 1), (0, 30)]
     frames = []
     for of_plan, caches in ((plan, house.caches), (again, twin)):
         ready = caches.ready(read_plan(of_plan.to_json()))
         frames.append(
             {
-                step: encode_frame(
-                    ready.shard(step, 2, 5),
-                    caches.of_plan(ready),
-                    held=holding(ready, ready.shard(step, 2, 5)),
-                )
-                for step in steps
+                steps: encoded(
+                    ready, caches.of_plan(ready), *steps, rank=2, world_size=5
+                ).SerializeToString(deterministic=True)
+                for steps in asked
             }
         )
-        steps.reverse()
+        asked.reverse()
     assert frames[0] == frames[1]
     ledger.close()
 
@@ -142,22 +155,38 @@ def test_counts_are_those_of_the_tokens(house: House, name: str) -> None:
         shard = plan.shard(step, 0, 3)
         held = holding(plan, shard)
         assert held.num_tokens is not None and held.num_supervised_tokens is not None
-        rows = rows_of(encode_frame(shard, house.caches.of_plan(plan), held=held))
+        frame = encoded(plan, house.caches.of_plan(plan), step, rank=0, world_size=3)
         tokens, supervised = np.zeros((2, len(plan.sources)), dtype=np.int64)
-        for row in rows:
+        for row in rows_of(frame.payload):
             tokens[row["source"]] += len(row["input_ids"])
             supervised[row["source"]] += sum(row["loss_mask"])
         assert held.num_tokens.tolist() == tokens.tolist()
         assert held.num_supervised_tokens.tolist() == supervised.tolist()
+        [stated] = frame.steps
+        assert list(stated.source_tokens) == tokens.tolist()
+        assert list(stated.source_supervised_tokens) == supervised.tolist()
 
 
 def test_a_shard_without_rows_holds_nothing(house: House) -> None:
-    plan = house.replica.weighed["packed"]
-    shard = plan.batch(0).take(np.zeros(12, dtype=np.bool_))
-    held = holding(plan, shard)
-    frame = encode_frame(shard, house.caches.of_plan(plan), held=held)
-    assert rows_of(frame) == []
-    assert held.num_tokens is not None and not held.num_tokens.any()
+    store: Any = house.caches._store
+    snapshot = store.snapshot_by_id(house.replica.plan.snapshot_id)
+    plan = seal(
+        mix_from_yaml(SHORT_END),
+        snapshot_id=snapshot.snapshot_id,
+        sources=snapshot.sources,
+        tokenizer_digest=house.template.digest,
+        measures=house.caches.measures(snapshot.snapshot_id, list(snapshot.sources.values())),
+    )
+    last, caches = plan.num_steps - 1, house.caches.of_plan(plan)
+    rank = next(rank for rank in range(4) if not len(plan.shard(last, rank, 4)))
+    frame = encoded(plan, caches, last, rank=rank, world_size=4)
+    [step] = frame.steps
+    assert rows_of(frame.payload) == []
+    assert (step.num_rows, list(step.source_tokens)) == (0, [0])
+    assert step.digest == holding(plan, plan.shard(last, rank, 4)).digest
+    whole = encoded(plan, caches, 0, plan.num_steps, rank=rank, world_size=4)
+    assert whole.steps[-1] == step
+    assert len(rows_of(whole.payload)) == last
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,9 +200,7 @@ def test_what_the_teacher_says_is_cut_like_the_tokens(house: House, name: str) -
             writer.write(
                 [(ids / 8).astype(np.float32) for ids in cache.gather(np.arange(len(cache)))[0]]
             )
-    shard = plan.batch(6)
-    frame = encode_frame(shard, caches, shelf.of(caches), held=holding(plan, shard))
-    for row in rows_of(frame):
+    for row in rows_of(encoded(plan, caches, 6, 5, annotations=shelf.of(caches)).payload):
         assert row["teacher_logprobs"] == [token / 8 for token in row["input_ids"]]
 
 
@@ -183,9 +210,11 @@ def test_measures_are_those_of_the_rendered_texts(house: House) -> None:
         for example in range(len(measures)):
             ids, mask = house.tokens(name, example)
             assert measures.lengths[example] == len(ids)
-            at = np.arange(len(ids))
+            # Of two tokens, the second one is counted: the first follows nothing.
+            at = np.arange(1, len(ids))
             here = np.full_like(at, example)
-            assert measures.supervised(here, at, at + 1).tolist() == [int(m) for m in mask]
+            assert measures.supervised(here, at - 1, at + 1).tolist() == [int(m) for m in mask[1:]]
+            assert not measures.supervised(here, at, at + 1).any()
 
 
 def test_a_damaged_cache_is_measured_anew(house: House, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Runs on the wire: begun, acknowledged, gone on with, ended, each once."""
+
 from __future__ import annotations
 
 import json
@@ -19,6 +21,8 @@ from recollect.trainer.client import CHANNEL_OPTIONS
 from recollect.v1 import stream_pb2 as pb
 from recollect.v1 import stream_pb2_grpc
 
+from .refusal import refused
+
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
 
@@ -30,20 +34,6 @@ TUNED = "1c" * 32
 def stub(server: Server) -> Iterator[Any]:
     with grpc.insecure_channel(server.address, options=CHANNEL_OPTIONS) as channel:
         yield stream_pb2_grpc.StreamServiceStub(channel)
-
-
-def refused(error: Any) -> tuple[Reason, grpc.StatusCode, dict[str, str]]:
-    """Reason, status and metadata that an error carries."""
-    info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(error)
-    assert status.details[0].Unpack(info)
-    assert info.domain == "recollect"
-    return Reason[info.reason], error.code(), dict(info.metadata)
-
-
-def fetch(stub: Any, replica: Replica, **fields: Any) -> list[pb.FetchResponse]:
-    request = pb.FetchRequest(plan_id=replica.plan.plan_id, **{"world_size": 1, **fields})
-    return list(stub.Fetch(request, timeout=30))
 
 
 def counted(replica: Replica, shard: Batch) -> list[pb.SourceCount]:
@@ -73,7 +63,11 @@ def ack_of(replica: Replica, run_id: str, step: int, rank: int = 0, size: int = 
 
 
 def start_of(replica: Replica, run_id: str, **fields: str) -> pb.StartRunRequest:
-    defaults = {"plan_id": replica.plan.plan_id, "base_digest": BASE, "settings_json": '{"lr":0.1}'}
+    defaults: dict[str, Any] = {
+        "plan_id": replica.plan.plan_id,
+        "base_digest": BASE,
+        "settings_json": '{"lr":0.1}',
+    }
     return pb.StartRunRequest(run_id=run_id, **(defaults | fields))
 
 
@@ -85,77 +79,10 @@ def bodies(replica: Replica, kind: str, run_id: str) -> list[Any]:
     ]
 
 
-def test_a_frame_says_which_step_it_is(stub: Any, replica: Replica) -> None:
-    frames = fetch(stub, replica, first_step=4, num_steps=3, rank=1, world_size=2)
-    assert [frame.step for frame in frames] == [4, 5, 6]
-    for frame in frames:
-        shard = replica.plan.shard(frame.step, 1, 2)
-        assert frame.digest == shard.digest
-        assert [count.source for count in frame.counts] == ["support", "general", "refusals"]
-        assert [count.num_rows for count in frame.counts] == shard.counts(3).tolist()
-
-
-def test_zero_steps_mean_all_that_remain(stub: Any, replica: Replica) -> None:
-    frames = fetch(stub, replica, first_step=27)
-    assert [frame.step for frame in frames] == [27, 28, 29]
-
-
-def test_a_step_does_not_depend_on_what_was_asked_before(stub: Any, replica: Replica) -> None:
-    in_one = fetch(stub, replica)
-    alone = [fetch(stub, replica, first_step=step, num_steps=1)[0] for step in (29, 3, 0)]
-    assert alone == [in_one[29], in_one[3], in_one[0]]
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"plan_id": "00" * 32}, Reason.PLAN_UNKNOWN),
-        ({"first_step": -1}, Reason.PLAN_OUT_OF_RANGE),
-        ({"first_step": 30}, Reason.PLAN_OUT_OF_RANGE),
-        ({"first_step": 29, "num_steps": 2}, Reason.PLAN_OUT_OF_RANGE),
-        ({"num_steps": -1}, Reason.PLAN_OUT_OF_RANGE),
-        ({"num_steps": 2**62}, Reason.PLAN_OUT_OF_RANGE),
-        ({"world_size": 0}, Reason.RANK_INVALID),
-        ({"world_size": 21}, Reason.RANK_INVALID),
-        ({"rank": 2, "world_size": 2}, Reason.RANK_INVALID),
-        ({"rank": -1, "world_size": 2}, Reason.RANK_INVALID),
-        ({"with_annotations": True}, Reason.TEACHER_MISSING),
-    ],
-)
-def test_what_cannot_be_served_is_refused_with_its_reason(
-    stub: Any,
-    replica: Replica,
-    fields: dict[str, Any],
-    reason: Reason,
-) -> None:
-    chosen: dict[str, Any] = {"plan_id": replica.plan.plan_id, "world_size": 1} | fields
-    request = pb.FetchRequest(**chosen)
-    with pytest.raises(grpc.RpcError) as caught:
-        list(stub.Fetch(request, timeout=30))
-    assert refused(caught.value)[0] is reason
-
-
-def test_a_cancelled_stream_leaves_the_service_well(stub: Any, replica: Replica) -> None:
-    request = pb.FetchRequest(plan_id=replica.plan.plan_id, world_size=1)
-    for _ in range(30):
-        stream = stub.Fetch(request, timeout=30)
-        next(stream)
-        stream.cancel()
-    assert len(fetch(stub, replica)) == 30
-
-
-def test_streams_that_nobody_reads_do_not_stop_the_others(stub: Any, replica: Replica) -> None:
-    request = pb.FetchRequest(plan_id=replica.plan.plan_id, world_size=1)
-    stalled = [stub.Fetch(request, timeout=30) for _ in range(40)]
-    assert len(fetch(stub, replica)) == 30
-    for stream in stalled:
-        stream.cancel()
-
-
 def test_an_acknowledgement_is_written_once(stub: Any, replica: Replica) -> None:
     stub.StartRun(start_of(replica, "once"))
-    for _ in range(3):
-        stub.Ack(ack_of(replica, "once", 0))
+    answers = [stub.Ack(ack_of(replica, "once", 0)) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
     shard = replica.plan.shard(0, 0, 1)
     counts = counted(replica, shard)
     assert bodies(replica, "batch_acknowledged", "once") == [
@@ -170,6 +97,18 @@ def test_an_acknowledgement_is_written_once(stub: Any, replica: Replica) -> None
             "supervised_tokens": {count.source: count.num_supervised_tokens for count in counts},
         }
     ]
+
+
+def test_an_acknowledgement_answers_the_length_and_head_of_the_ledger(
+    stub: Any, replica: Replica
+) -> None:
+    stub.StartRun(start_of(replica, "headed"))
+    for step in range(3):
+        answer = stub.Ack(ack_of(replica, "headed", step))
+        entries = list(Ledger.read(replica.folder))
+        assert answer.ledger_length == len(entries)
+        assert answer.ledger_head == bytes.fromhex(entries[-1].digest)
+        assert entries[-1].body["run_id"] == "headed" and entries[-1].body["step"] == step
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+import xxhash
 
 from recollect.mixer.errors import Reason, RecollectError
+from recollect.mixer.shards import shards
+from recollect.services.ledger import Ledger
 from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
 from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
 from recollect.trainer.frame import decode
@@ -54,10 +57,19 @@ def test_a_run_is_started_acknowledged_and_finished(client: Client, replica: Rep
     plan = replica.plan
     assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 0
     for step in range(3):
-        shard = plan.shard(step, 0, 1)
-        frame = next(client.fetch(plan.plan_id, step, 1))
-        counts = decode(frame, plan, shard).tallies
-        client.ack("client", step=step, rank=0, world_size=1, digest=shard.digest, counts=counts)
+        [frame] = client.fetch(plan.plan_id, step, 1)
+        [batch] = decode(frame, plan, shards(plan, step, 1))
+        assert batch.digest == plan.shard(step, 0, 1).digest
+        head = client.ack(
+            "client",
+            step=step,
+            rank=0,
+            world_size=1,
+            digest=batch.digest,
+            counts=batch.tallies,
+        )
+        entries = list(Ledger.read(replica.folder))
+        assert head == (len(entries), bytes.fromhex(entries[-1].digest))
     assert client.start_run("client", plan.plan_id, base_digest="ab" * 32) == 3
     measured = stream_pb2.Measurement(metric="nll", subject="general", before=2.0, after=1.5)
     client.finish_run("client", tuned_digest="cd" * 32, measurements=[measured])
@@ -176,10 +188,30 @@ def test_another_plan_under_the_same_id_is_found(
     assert caught.value.reason is Reason.PLAN_TAMPERED
 
 
-@pytest.mark.parametrize("steps", [[], [1], [0, 0], [0, 2]])
-def test_a_stream_of_other_steps_is_found(liar: tuple[Liar, Client], steps: list[int]) -> None:
+def message(*steps: int) -> stream_pb2.FetchResponse:
+    return stream_pb2.FetchResponse(
+        steps=[stream_pb2.StepFrame(step=step) for step in steps],
+        checksum=xxhash.xxh3_64_intdigest(b""),
+    )
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        *([[]], [[1]], [[0], [0]], [[0], [2]], [[0, 0]], [[0, 2]], [[1, 0]], [[0, 1], [1, 2]]),
+        *([[0], []], [[0, 1], [3]], [[-1, 0]], [[2, 1, 0]]),
+        # More than was asked for.
+        *([[0, 1, 2, 3]], [[0, 1], [2, 3]], [[0, 1, 2], [3]]),
+        # Nothing, again and again.
+        [],
+    ],
+    ids=str,
+)
+def test_a_stream_of_other_steps_is_found(
+    liar: tuple[Liar, Client], steps: list[list[int]]
+) -> None:
     service, client = liar
-    service.frames = [stream_pb2.FetchResponse(step=step) for step in steps]
+    service.frames = [message(*numbers) for numbers in steps]
     with pytest.raises(RecollectError) as caught:
         list(client.fetch("00" * 32, 0, 3))
     assert caught.value.reason is Reason.BATCH_DIFFERS
@@ -193,5 +225,6 @@ def test_a_socket_file_serves_as_well_as_a_port(replicas: Any, tmp_path: Path) -
         process.line()
         client = connect(address)
         assert client.plan(made.plan.plan_id).plan_id == made.plan.plan_id
-        assert len(list(client.fetch(made.plan.plan_id, 0, 2))) == 2
+        [frame] = client.fetch(made.plan.plan_id, 0, 2)
+        assert [step.step for step in frame.steps] == [0, 1]
         client.close()

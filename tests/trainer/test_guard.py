@@ -44,18 +44,18 @@ def sealed(weights: Sequence[int], *, batch_size: int = 12, num_steps: int = 400
 
 
 def batch_of(step: int, sources: Sequence[int]) -> TrainBatch:
-    rows = torch.zeros(len(sources), 4, dtype=torch.int64)
+    num_rows = len(sources)
     return TrainBatch(
         step=step,
-        input_ids=rows,
-        labels=rows,
-        attention_mask=rows,
-        position_ids=rows,
-        cu_seqlens=torch.zeros(1, dtype=torch.int32),
+        input_ids=torch.zeros(num_rows, 4, dtype=torch.int32),
+        loss_mask=torch.zeros(num_rows, 4, dtype=torch.bool),
+        lengths=torch.full((num_rows,), 4),
+        pieces=np.full(num_rows, 4),
         packed=False,
         sources=torch.tensor(sources, dtype=torch.int64),
+        names=(),
+        counts_by_source=np.zeros((3, 0), dtype=np.int64),
         digest=b"",
-        tallies={},
     )
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -27,16 +26,19 @@ from recollect.services.replay import ReplayStore
 from recollect.services.run_audit import audit_run
 from recollect.services.stream import AnnotationWriter, ChatTemplate, TokenCaches
 from recollect.trainer.dataset import PlanRows, plan_dataset
-from recollect.trainer.frame import IGNORED, decode
+from recollect.trainer.frame import IGNORED
 from recollect.trainer.guard import RatioGuard
 from recollect.trainer.loader import ReplayLoader, TrainBatch
 from recollect.trainer.loss import logits_of, row_losses
 from recollect.trainer.model import load_model, require_apart, require_rows
-from recollect.v1 import stream_pb2
+from recollect.trainer.order import RowOrder
 
 if TYPE_CHECKING:
+    from stream.framing import steps_of
     from stream.replica import Replica, Server
     from transformers import PreTrainedModel
+else:
+    from ..stream.framing import steps_of
 
 NAMES = ["packed", "split", "weighed"]
 PACKED = ["packed", "split"]
@@ -221,7 +223,7 @@ def test_other_numbers_of_ranks_within_an_epoch_lose_and_repeat_nothing(
     run_id = f"worlds-{name}"
     with ReplayLoader(server.address, plan.plan_id) as undisturbed:
         frames = undisturbed.client.fetch(plan.plan_id, 0, plan.num_steps)
-        whole = {frame.step: rows_of(frame) for frame in frames}
+        whole = {step.step: rows for step, rows in steps_of(*frames)}
         undisturbed.client.start_run(run_id, plan.plan_id, base_digest="ab" * 32)
     received: dict[int, list[dict[str, Any]]] = {step: [] for step in range(plan.num_steps)}
     for world_size, first_step, end in WORLDS:
@@ -237,39 +239,34 @@ def test_other_numbers_of_ranks_within_an_epoch_lose_and_repeat_nothing(
                 frames = loader.client.fetch(
                     plan.plan_id, first_step, end - first_step, rank=rank, world_size=world_size
                 )
-                for frame, batch in zip(frames, loader, strict=False):
+                for (step, rows), batch in zip(steps_of(*frames), loader, strict=False):
                     guard.observe(batch)
-                    rows = rows_of(frame)
+                    assert (step.step, step.digest) == (batch.step, batch.digest)
                     assert [row["input_ids"] for row in rows] == [
                         ids[: int(mask.sum())].tolist()
                         for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
                     ]
-                    received[frame.step] += rows
+                    received[batch.step] += rows
                     loader.ack(run_id, batch)
     audit = audit_run(run_id, Ledger.read(replica.folder), Book(plan))
     assert (audit.differences, audit.num_steps) == ((), plan.num_steps)
     if name != "weighed":
         for source, share in zip(plan.sources, audit.realised, strict=True):
             assert abs(share - source.share) < Fraction(1, 50)
-    for step, rows in received.items():
-        assert sorted(rows, key=lambda row: row["position"]) == whole[step]
+    for number, rows in received.items():
+        assert sorted(rows, key=lambda row: row["position"]) == whole[number]
     # Each pass serves every row of its source once, but the last, which ends where the plan does.
     for index, source in enumerate(plan.sources):
         served = [
             row["example"]
-            for step in sorted(whole)
-            for row in whole[step]
+            for number in sorted(whole)
+            for row in whole[number]
             if row["source"] == index
         ]
         assert len(served) % source.num_rows, "no pass is cut off; the test would prove less"
         for first in range(0, len(served), source.num_rows):
             of_pass = served[first : first + source.num_rows]
             assert len(set(of_pass)) == len(of_pass)
-
-
-def rows_of(frame: stream_pb2.FetchResponse) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pa.ipc.open_stream(frame.payload).read_next_batch().to_pylist()
-    return rows
 
 
 @pytest.mark.faults
@@ -280,71 +277,27 @@ def test_a_killed_trainer_gets_the_same_bytes_again(
     twin = replicas.make_replica(tmp_path / "data")
     plan_id = replica.weighed[name].plan_id
     assert twin.weighed[name].plan_id == plan_id
-    with replicas.Server(twin.folder) as server:
+    with replicas.Server(twin.folder, message_bytes=9_000) as server:
         with replicas.Process("rank", server.address, plan_id, 4, 1, 2) as trainer:
             before = [trainer.line() for _ in range(10)]
         server.kill()
-    with replicas.Server(twin.folder) as server:
+    with replicas.Server(twin.folder, message_bytes=9_000) as server:
         again = replicas.Process("rank", server.address, plan_id, 4, 1, 2).lines()
     assert again[:10] == [line.strip() for line in before]
     assert [json.loads(line)["step"] for line in again] == list(range(4, 30))
 
 
-@pytest.fixture(scope="module")
-def frame(server: Server, replica: Replica) -> stream_pb2.FetchResponse:
-    with ReplayLoader(server.address, replica.weighed["split"].plan_id) as loader:
-        return next(loader.client.fetch(loader.plan.plan_id, 5, 1))
-
-
-@pytest.mark.parametrize(
-    "lie", ["examples", "starts", "stops", "moved", "tokens", "mask", "counts", "no pieces"]
-)
-def test_pieces_that_differ_from_the_plan_are_refused(
-    frame: stream_pb2.FetchResponse, replica: Replica, lie: str
-) -> None:
-    plan = replica.weighed["split"]
-    forged = stream_pb2.FetchResponse()
-    forged.CopyFrom(frame)
-    rows = rows_of(frame)
-    row = next(row for row in rows if len(row["piece_examples"]) > 1)
-    match lie:
-        case "examples" | "starts" | "stops":
-            row[f"piece_{lie}"][0] += 1
-        case "moved":
-            other = next(r for r in rows if r is not row)
-            for column in ("piece_examples", "piece_starts", "piece_stops"):
-                other[column] = [row[column].pop(), *other[column]]
-        case "tokens":
-            row["input_ids"].pop()
-            row["loss_mask"].pop()
-        case "mask":
-            row["loss_mask"] = [not supervised for supervised in row["loss_mask"]]
-        case "counts":
-            forged.counts[1].num_tokens += 1
-        case "no pieces":
-            for row in rows:
-                del row["piece_examples"], row["piece_starts"], row["piece_stops"]
-    schema = pa.ipc.open_stream(frame.payload).schema
-    if lie == "no pieces":
-        schema = pa.schema([field for field in schema if not field.name.startswith("piece")])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
-    forged.payload = sink.getvalue().to_pybytes()
-    decode(frame, plan, plan.shard(5, 0, 1))
-    with pytest.raises(RecollectError, match="step 5") as caught:
-        decode(forged, plan, plan.shard(5, 0, 1))
-    assert caught.value.reason is Reason.BATCH_DIFFERS
-
-
-@pytest.mark.parametrize("tensor", ["labels", "attention_mask"])
+@pytest.mark.parametrize("tensor", ["loss_mask", "lengths"])
 def test_the_guard_counts_tokens_itself(server: Server, replica: Replica, tensor: str) -> None:
     plan = replica.weighed["packed"]
     with ReplayLoader(server.address, plan.plan_id) as loader:
         batch = next(iter(loader))
     changed = getattr(batch, tensor).clone()
-    row, at = (changed > 0).nonzero()[-1].tolist()
-    changed[row, at] = IGNORED if tensor == "labels" else 0
+    if tensor == "lengths":
+        changed[-1] -= 1
+    else:
+        row, at = changed.nonzero()[-1].tolist()
+        changed[row, at] = False
     with pytest.raises(RecollectError, match="tokens per source") as caught:
         RatioGuard(plan).observe(replace(batch, **{tensor: changed}))
     assert caught.value.reason is Reason.RATIO_VIOLATED
@@ -356,7 +309,7 @@ def test_a_data_set_of_packs_has_positions_and_no_mask(
     server: Server, replica: Replica, name: str
 ) -> None:
     plan = replica.weighed[name]
-    data = plan_dataset(server.address, plan.plan_id)
+    data = plan_dataset(server.address, plan.plan_id, any_order=True)
     with ReplayLoader(server.address, plan.plan_id) as loader:
         batch = next(iter(loader))
     rows = data[: plan.mix.batch_size]
@@ -397,9 +350,9 @@ def test_annotations_of_packs_arrive_aligned(replicas: Any, tmp_path: Path) -> N
 
 def test_rows_of_packs_may_be_pickled_to_workers(server: Server, replica: Replica) -> None:
     with ReplayLoader(server.address, replica.weighed["packed"].plan_id) as loader:
-        rows = PlanRows(loader.client, loader.plan)
+        rows = PlanRows(loader.client, RowOrder(loader.plan), any_order=True)
         again = pickle.loads(pickle.dumps(rows))
-        asked = {"position": [3, 40]}
+        asked = {"row": [3, 40]}
         for one, other in zip(rows(asked)["input_ids"], again(asked)["input_ids"], strict=True):
             assert torch.equal(one, other)
         again.client.close()

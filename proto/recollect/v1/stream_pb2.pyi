@@ -30,6 +30,7 @@ class FetchRequest(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     WORLD_SIZE_FIELD_NUMBER: _builtins.int
     WITH_ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id of a sealed plan."""
     first_step: _builtins.int
@@ -42,6 +43,10 @@ class FetchRequest(_message.Message):
     """Number of ranks that share each batch."""
     with_annotations: _builtins.bool
     """Whether to send the teacher's annotations as well."""
+    credits: _builtins.int
+    """Messages that the service may have under way on this stream, from making one to its being
+    taken over by the connection; 0 means what the service thinks best. At most 16.
+    """
     def __init__(
         self,
         *,
@@ -51,10 +56,11 @@ class FetchRequest(_message.Message):
         rank: _builtins.int = ...,
         world_size: _builtins.int = ...,
         with_annotations: _builtins.bool = ...,
+        credits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_step", b"first_step", "num_steps", b"num_steps", "plan_id", b"plan_id", "rank", b"rank", "with_annotations", b"with_annotations", "world_size", b"world_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "first_step", b"first_step", "num_steps", b"num_steps", "plan_id", b"plan_id", "rank", b"rank", "with_annotations", b"with_annotations", "world_size", b"world_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,41 +101,87 @@ class SourceCount(_message.Message):
 Global___SourceCount: _TypeAlias = SourceCount  # noqa: Y015
 
 @_typing.final
-class FetchResponse(_message.Message):
-    """The rows of one rank in one step."""
+class StepFrame(_message.Message):
+    """What one rank has in one step."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STEP_FIELD_NUMBER: _builtins.int
-    COUNTS_FIELD_NUMBER: _builtins.int
+    NUM_ROWS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SOURCE_ROWS_FIELD_NUMBER: _builtins.int
+    SOURCE_TOKENS_FIELD_NUMBER: _builtins.int
+    SOURCE_SUPERVISED_TOKENS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """The step."""
+    num_rows: _builtins.int
+    """Rows of it in the payload."""
     digest: _builtins.bytes
     """SHA-256 of the restore keys of the shard."""
-    payload: _builtins.bytes
-    """Arrow IPC stream with one record batch: position int64, source int16, example int64,
-    input_ids list<int32>, loss_mask list<bool>, and teacher_logprobs list<float32> if asked for.
-    Where rows are packs, also what they hold, piece after piece: piece_examples list<int64>,
-    piece_starts list<int32> and piece_stops list<int32> (tokens of the example), and example is
-    the number of the pack.
-    """
     @_builtins.property
-    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceCount]:
-        """Rows per source in this rank's shard, in the order of the mix."""
+    def source_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows of each source, in the order of the plan."""
+
+    @_builtins.property
+    def source_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens of each source."""
+
+    @_builtins.property
+    def source_supervised_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of them that carry a loss."""
 
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
-        counts: _abc.Iterable[Global___SourceCount] | None = ...,
+        num_rows: _builtins.int = ...,
         digest: _builtins.bytes = ...,
-        payload: _builtins.bytes = ...,
+        source_rows: _abc.Iterable[_builtins.int] | None = ...,
+        source_tokens: _abc.Iterable[_builtins.int] | None = ...,
+        source_supervised_tokens: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "digest", b"digest", "payload", b"payload", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "num_rows", b"num_rows", "source_rows", b"source_rows", "source_supervised_tokens", b"source_supervised_tokens", "source_tokens", b"source_tokens", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepFrame: _TypeAlias = StepFrame  # noqa: Y015
+
+@_typing.final
+class FetchResponse(_message.Message):
+    """The rows of one rank in one or more consecutive steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Arrow IPC stream with one record batch, the rows of all steps one after the other:
+    position int64, source int16, example int64, input_ids list<int32>, loss_mask list<bool>, and
+    teacher_logprobs list<float32> if asked for; input_ids are list<uint16> where the tokenizer has
+    no more than 65,536 ids. The first token of a piece carries no loss.
+    Where rows are packs, also what they hold, piece after piece: piece_examples list<int64>,
+    piece_starts list<int32> and piece_stops list<int32> (tokens of the example), and example is
+    the number of the pack.
+    """
+    checksum: _builtins.int
+    """XXH3 (64 bits) of the payload."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepFrame]:
+        """The steps, in their order; at least one."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___StepFrame] | None = ...,
+        payload: _builtins.bytes = ...,
+        checksum: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "payload", b"payload", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,12 +237,21 @@ class AckResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEDGER_LENGTH_FIELD_NUMBER: _builtins.int
+    LEDGER_HEAD_FIELD_NUMBER: _builtins.int
+    ledger_length: _builtins.int
+    """Entries of the ledger up to and with this one."""
+    ledger_head: _builtins.bytes
+    """Digest of the last of them, which those before it are chained to."""
     def __init__(
         self,
+        *,
+        ledger_length: _builtins.int = ...,
+        ledger_head: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_head", b"ledger_head", "ledger_length", b"ledger_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,6 +267,8 @@ class StartRunRequest(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     SETTINGS_JSON_FIELD_NUMBER: _builtins.int
+    LEDGER_LENGTH_FIELD_NUMBER: _builtins.int
+    LEDGER_HEAD_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run, chosen by the trainer: letters, digits, - and _."""
     plan_id: _builtins.str
@@ -214,6 +277,10 @@ class StartRunRequest(_message.Message):
     """SHA-256 of the base model's weights."""
     settings_json: _builtins.str
     """Settings of the run as canonical JSON."""
+    ledger_length: _builtins.int
+    """Entries that the ledger had when the trainer last heard of it; 0 if it never has."""
+    ledger_head: _builtins.bytes
+    """Digest of the last of them then: a ledger that does not have it is not the same one."""
     def __init__(
         self,
         *,
@@ -221,10 +288,12 @@ class StartRunRequest(_message.Message):
         plan_id: _builtins.str = ...,
         base_digest: _builtins.str = ...,
         settings_json: _builtins.str = ...,
+        ledger_length: _builtins.int = ...,
+        ledger_head: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "plan_id", b"plan_id", "run_id", b"run_id", "settings_json", b"settings_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "ledger_head", b"ledger_head", "ledger_length", b"ledger_length", "plan_id", b"plan_id", "run_id", b"run_id", "settings_json", b"settings_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

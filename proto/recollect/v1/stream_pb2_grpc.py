@@ -62,7 +62,7 @@ class StreamServiceServicer:
     """
 
     def Fetch(self, request, context):
-        """Streams the rows of one rank for steps first_step, first_step + 1, ...
+        """Streams the rows of one rank for steps first_step, first_step + 1, ..., several to a message.
         A step depends on nothing but the plan, the step, the rank and the world size.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,7 @@ class StreamServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StreamServiceAsyncStub: ...
     Fetch: _grpc.UnaryStreamMultiCallable[_stream_pb2.FetchRequest, _stream_pb2.FetchResponse]
-    """Streams the rows of one rank for steps first_step, first_step + 1, ...
+    """Streams the rows of one rank for steps first_step, first_step + 1, ..., several to a message.
     A step depends on nothing but the plan, the step, the rank and the world size.
     """
     Ack: _grpc.UnaryUnaryMultiCallable[_stream_pb2.AckRequest, _stream_pb2.AckResponse]
@@ -50,7 +50,7 @@ class StreamServiceAsyncStub(StreamServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Fetch: _aio.UnaryStreamMultiCallable[_stream_pb2.FetchRequest, _stream_pb2.FetchResponse]  # type: ignore[assignment]
-    """Streams the rows of one rank for steps first_step, first_step + 1, ...
+    """Streams the rows of one rank for steps first_step, first_step + 1, ..., several to a message.
     A step depends on nothing but the plan, the step, the rank and the world size.
     """
     Ack: _aio.UnaryUnaryMultiCallable[_stream_pb2.AckRequest, _stream_pb2.AckResponse]  # type: ignore[assignment]
@@ -69,7 +69,7 @@ class StreamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stream_pb2.FetchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_stream_pb2.FetchResponse], _abc.AsyncIterator[_stream_pb2.FetchResponse]]:
-        """Streams the rows of one rank for steps first_step, first_step + 1, ...
+        """Streams the rows of one rank for steps first_step, first_step + 1, ..., several to a message.
         A step depends on nothing but the plan, the step, the rank and the world size.
         """
 
