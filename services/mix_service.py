@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 import numpy as np
 
-from ..mixer.contents import Contents, RowContents
+from ..mixer.contents import Contents
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.limits import RatioPolicy
 from ..mixer.measures import Measures
@@ -19,17 +18,24 @@ from ..mixer.preview import preview
 from ..mixer.sealing import seal
 from ..v1 import mix_pb2 as wire
 from ..v1.mix_pb2_grpc import MixServiceServicer
+from .crew import Crew
 from .measure_frames import encode_measures
 from .planbook import PlanBook
 from .preview_frames import preview_to_wire
 from .replay import ReplayStore, Snapshot
 from .status import Context, translated
-from .stream import TokenCaches
-from .threads import finished, in_thread
+from .stream import TokenCache, TokenCaches, contents_of
+from .threads import in_thread
 from .yaml_text import mix_from_yaml, policy_from_yaml
 
 MOST_WORLDS = 16
 """Numbers of ranks that one preview examines."""
+NUM_THREADS = 2
+"""Mixes that are worked on at a time: each may need a core, and gigabytes."""
+MOST_WAITING = 32
+"""Mixes that wait for their turn."""
+MOST_ASKING = 4096
+"""Trainers that wait for measures: every rank of a large run begins by asking."""
 
 
 class MixServicer(MixServiceServicer):
@@ -49,13 +55,17 @@ class MixServicer(MixServiceServicer):
         self._caches = caches
         self._planbook = planbook
         self._policy = policy
+        self._mixes = Crew("mixes", num_threads=NUM_THREADS, most_waiting=MOST_WAITING)
+        # Nobody who previews can make a run wait that is about to begin.
+        self._lengths = Crew("measures", num_threads=NUM_THREADS, most_waiting=MOST_ASKING)
+        self.crews = (self._mixes, self._lengths)
 
     @translated
     async def CheckMix(
         self, request: wire.CheckMixRequest, context: Context
     ) -> wire.CheckMixResponse:
         """Validates a mix against what the store holds."""
-        plan, _ = await asyncio.to_thread(self._plan, request.mix_yaml, self._policy)
+        plan = await self._mixes.run(self._plan, request.mix_yaml, self._policy)
         return wire.CheckMixResponse(fingerprint=plan.mix.fingerprint)
 
     @translated
@@ -63,14 +73,14 @@ class MixServicer(MixServiceServicer):
         self, request: wire.PreviewMixRequest, context: Context
     ) -> wire.PreviewMixResponse:
         """Says what a plan of this mix would serve."""
-        return await asyncio.to_thread(self._preview, request)
+        return await self._mixes.run(self._preview, request)
 
     @translated
     async def SealPlan(
         self, request: wire.SealPlanRequest, context: Context
     ) -> wire.SealPlanResponse:
         """Seals a plan, with its token caches ready before it exists."""
-        plan = await asyncio.to_thread(self._seal, request.mix_yaml, request.actor or "unknown")
+        plan = await self._mixes.run(self._seal, request.mix_yaml, request.actor or "unknown")
         return wire.SealPlanResponse(plan_id=plan.plan_id, plan_json=plan.to_json())
 
     @translated
@@ -83,15 +93,13 @@ class MixServicer(MixServiceServicer):
         self, request: wire.GetMeasuresRequest, context: Context
     ) -> AsyncIterator[wire.GetMeasuresResponse]:
         """Streams the measures of a source that a plan depends on."""
-        measures = await finished(self._measures, request.plan_id, request.source)
+        measures = await self._lengths.run(self._measures, request.plan_id, request.source)
         async with aclosing(in_thread(encode_measures(measures))) as payloads:
             async for payload in payloads:
                 yield wire.GetMeasuresResponse(payload=payload)
 
-    def _plan(
-        self, mix_yaml: str, policy: RatioPolicy | None
-    ) -> tuple[Plan, Mapping[str, Contents]]:
-        """What sealing would give, and what the rows of its sources hold.
+    def _plan(self, mix_yaml: str, policy: RatioPolicy | None) -> Plan:
+        """What sealing would give.
 
         It depends on the mix, the store, the tokenizer and the policy alone; token caches that it
         needs are built. A source that teaches nothing is refused.
@@ -115,7 +123,9 @@ class MixServicer(MixServiceServicer):
             measures=measures,
             policy=policy,
         )
-        return plan, {} if measures is not None else self._contents(plan)
+        if measures is None:
+            self._caches.cured(plan, lambda caches: _require_answers(plan.mix, caches))
+        return plan
 
     def _measured(self, mix: Mix, snapshot: Snapshot) -> Mapping[str, Measures]:
         """The measures of those sources of a mix that have examples; the others are for sealing."""
@@ -131,18 +141,11 @@ class MixServicer(MixServiceServicer):
         return measures
 
     def _contents(self, plan: Plan) -> Mapping[str, Contents]:
-        """What the rows of a plan hold whose batches do not depend on it."""
-        found: dict[str, Contents] = {}
-        for index, cache in enumerate(self._caches.of_plan(plan)):
-            supervised = cache.supervised_lengths
-            if not supervised.any():
-                raise _teaches_nothing(plan.mix, index, cache.num_truncated, len(cache))
-            found[plan.sources[index].name] = RowContents(
-                tokens=cache.lengths,
-                supervised_tokens=supervised,
-                num_truncated=cache.num_truncated,
-            )
-        return found
+        """What the rows of a plan hold whose batches do not depend on it; nothing of others."""
+        if plan.needs_measures:
+            return {}
+        found = self._caches.cured(plan, lambda caches: list(map(contents_of, caches)))
+        return {source.name: held for source, held in zip(plan.sources, found, strict=True)}
 
     def _preview(self, request: wire.PreviewMixRequest) -> wire.PreviewMixResponse:
         if len(request.world_sizes) > MOST_WORLDS:
@@ -154,12 +157,12 @@ class MixServicer(MixServiceServicer):
             )
         tried = request.policy_yaml
         policy = policy_from_yaml(tried) if tried else self._policy
-        plan, contents = self._plan(request.mix_yaml, policy)
-        found = preview(plan, contents, world_sizes=request.world_sizes)
+        plan = self._plan(request.mix_yaml, policy)
+        found = preview(plan, self._contents(plan), world_sizes=request.world_sizes)
         return preview_to_wire(found, plan.mix.batch_size)
 
     def _seal(self, mix_yaml: str, actor: str) -> Plan:
-        plan, _ = self._plan(mix_yaml, self._policy)
+        plan = self._plan(mix_yaml, self._policy)
         self._planbook.seal(plan, actor=actor)
         return plan
 
@@ -181,6 +184,13 @@ class MixServicer(MixServiceServicer):
                 fix="Ask for one of the sources that the plan names.",
             )
         return self._caches.measures(plan.snapshot_id, [source])[name]
+
+
+def _require_answers(mix: Mix, caches: Sequence[TokenCache]) -> None:
+    """Refuses a source of which no row has a token to learn, by the totals of its cache."""
+    for index, cache in enumerate(caches):
+        if not cache.totals.num_supervised_tokens:
+            raise _teaches_nothing(mix, index, cache.num_truncated, len(cache))
 
 
 def _require_lessons(mix: Mix, index: int, measures: Measures) -> None:

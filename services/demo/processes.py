@@ -1,4 +1,4 @@
-"""The processes of a demo: the real service on loopback, and the trainers."""
+"""The processes of a demo: the real service on a Unix socket, and the trainers."""
 
 from __future__ import annotations
 
@@ -96,8 +96,7 @@ def service_process(workspace: Path, *, threads: int) -> Iterator[str]:
     """
     log = workspace / "service.log"
     arguments = ["serve", "--json", "--stop-with-stdin"]
-    for override in (f"data_folder={workspace / 'data'}", "address=127.0.0.1:0"):
-        arguments += ["--set", override]
+    arguments += ["--set", f"data_folder={workspace / 'data'}"]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             _command(*arguments, "--set", f"teacher.threads={threads}"),

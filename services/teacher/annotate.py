@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...mixer.errors import Reason, RecollectError
+from ...mixer.plan import Plan
 from .frozen import FrozenTeacher
 
 ROWS_PER_STEP = 256
@@ -21,6 +23,11 @@ class Tokens(Protocol):
 
     def __len__(self) -> int:
         """Rows of the source."""
+        ...
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of each row."""
         ...
 
     def gather(
@@ -57,6 +64,47 @@ class Annotated:
     def mean_nll(self) -> float:
         """Nats per supervised token; 0 where there is none."""
         return self.total_nll / self.num_tokens if self.num_tokens else 0.0
+
+
+def require_fitting(
+    plan: Plan, all_tokens: Sequence[Tokens], *, max_length: int
+) -> Sequence[Tokens]:
+    """The token caches of a plan, once it is known that a teacher can take every row of theirs.
+
+    Args:
+        plan: the plan.
+        all_tokens: one cache for each of its sources.
+        max_length: tokens that the teacher takes.
+
+    Raises:
+        RecollectError: INPUT_TOO_LARGE, naming the first example that is too long.
+    """
+    for source, tokens in zip(plan.sources, all_tokens, strict=True):
+        lengths = tokens.lengths
+        over = np.flatnonzero(lengths > max_length)
+        if over.size:
+            first = int(over[0])
+            others = f", and {over.size - 1:,} more are too long" if over.size > 1 else ""
+            raise RecollectError(
+                Reason.INPUT_TOO_LARGE,
+                f"it has {lengths[first]:,} tokens; the teacher takes {max_length:,}{others}.",
+                where=f"source {source.name}, example {first}",
+                fix=_remedy(plan, max_length),
+            )
+    return all_tokens
+
+
+def _remedy(plan: Plan, max_length: int) -> str:
+    """What makes the rows of a plan fit a teacher."""
+    without = "train on the plan without the teacher's annotations"
+    if not plan.needs_measures:
+        return f"Seal the mix with max_length: {max_length} or less, or {without}."
+    # Packs and token units are of whole examples, however short the rows of the mix are.
+    return (
+        "A plan that packs or counts tokens is annotated by whole examples. Seal the mix with "
+        f"packing: none, unit: examples and max_length: {max_length} or less, which cuts them, "
+        f"or {without}."
+    )
 
 
 def annotate(

@@ -114,7 +114,18 @@ class FrozenTeacher:
 
         Each array is as long as its sequence; the first token, which nothing predicts, gets 0.
         Sequences are grouped by length so that a group holds at most `max_tokens` padded tokens.
+
+        Raises:
+            RecollectError: INPUT_TOO_LARGE, if one is longer than the teacher's context.
         """
+        for index, ids in enumerate(input_ids):
+            if len(ids) > self.max_length:
+                raise RecollectError(
+                    Reason.INPUT_TOO_LARGE,
+                    f"it has {len(ids):,} tokens; the teacher takes {self.max_length:,}.",
+                    where=f"sequence {index}",
+                    fix=f"Cut it to {self.max_length:,} tokens.",
+                )
         answers: list[NDArray[np.float32]] = [np.zeros(len(ids), np.float32) for ids in input_ids]
         for group in groups_by_length([len(ids) for ids in input_ids], max_tokens):
             for index, values in zip(
@@ -127,12 +138,6 @@ class FrozenTeacher:
         import torch
 
         longest = max(len(row) for row in rows)
-        if longest > self.max_length:
-            raise RecollectError(
-                Reason.INPUT_TOO_LARGE,
-                f"A row has {longest} tokens; the teacher takes {self.max_length}.",
-                fix="Lower max_length in the mix.",
-            )
         ids = np.zeros((len(rows), longest), np.int64)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = row

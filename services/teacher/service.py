@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Role
@@ -15,7 +16,7 @@ from ...v1.teacher_pb2_grpc import TeacherServiceServicer
 from ..ledger import Kind
 from ..status import Context, translated
 from ..threads import finished, in_thread, opened
-from .annotate import Annotated, OpenSink, Tokens, annotate
+from .annotate import Annotated, OpenSink, Tokens, annotate, require_fitting
 from .frozen import FrozenTeacher
 from .rehearsal import PRE_QUERY, Destination, Rehearsal, Rehearsing, Tally
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 1_000_000
 """Most examples of one rehearsal."""
+
+Answer = TypeVar("Answer")
 
 
 class Plans(Protocol):
@@ -39,8 +42,8 @@ class Plans(Protocol):
 class PlanTokens(Protocol):
     """Where the tokens of a plan's sources are found."""
 
-    def of_plan(self, plan: Plan, /) -> Sequence[Tokens]:
-        """One token cache per source, in the order of the plan."""
+    def cured(self, plan: Plan, use: Callable[[Sequence[Tokens]], Answer], /) -> Answer:
+        """What use is made of the caches of its sources, in order; a damaged one is built again."""
         ...
 
 
@@ -109,9 +112,9 @@ class TeacherServicer(TeacherServiceServicer):
         self, request: wire.AnnotateRequest, context: Context
     ) -> AsyncIterator[wire.AnnotateResponse]:
         """Lets the teacher score every token of the sources of a plan."""
-        plan = self._plans.plan(request.plan_id)
+        plan = await finished(self._plans.plan, request.plan_id)
         async with self._working:
-            all_tokens = await finished(self._caches.of_plan, plan)
+            all_tokens = await finished(self._fitting, plan)
             annotated = []
             for source, tokens in zip(plan.sources, all_tokens, strict=True):
                 done = Annotated(source=source.name)
@@ -123,6 +126,14 @@ class TeacherServicer(TeacherServiceServicer):
             await finished(self._record_annotation, plan, annotated)
         for done in annotated:
             yield _annotated(done, done=True)
+
+    def _fitting(self, plan: Plan) -> Sequence[Tokens]:
+        """The caches of a plan, all of whose rows are sound and fit the teacher.
+
+        Said before the first row is scored: a job of hours must not fail at its end.
+        """
+        fitting = partial(require_fitting, plan, max_length=self._teacher.max_length)
+        return self._caches.cured(plan, fitting)
 
     def _asked(self, request: wire.RehearseRequest) -> Rehearsing:
         """The settings of this rehearsal, with what the caller asked for."""

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from recollect.mixer.errors import CATALOG, DOMAIN, Reason, RecollectError
 from recollect.services.client import error_from
-from recollect.trainer.client import from_rpc_error
+from recollect.trainer.outage import from_rpc_error
 from recollect.v1 import mix_pb2, mix_pb2_grpc
 
 Ask = Callable[[str, str], grpc.RpcError]

@@ -64,7 +64,7 @@ main()
         self,
         data: Path,
         *,
-        address: str = "127.0.0.1:0",
+        address: str | None = None,
         max_file_bytes: int = 0,
         more: Sequence[str] = (),
     ) -> None:
@@ -72,12 +72,13 @@ main()
 
         Args:
             data: its data folder.
-            address: where it listens.
+            address: where it listens; a Unix socket in the data folder if left out.
             max_file_bytes: the longest file that the kernel lets it write, if not 0: a full disk
                 that needs no root.
             more: overrides of its configuration, as in `store.near_duplicate_threshold=0.8`.
         """
-        overrides = (f"data_folder={data}", f"address={address}", "teacher.threads=1", *more)
+        where = () if address is None else (f"address={address}",)
+        overrides = (f"data_folder={data}", *where, "teacher.threads=1", *more)
         options = [word for override in overrides for word in ("--set", override)]
         command = [sys.executable, "-c", self._START, str(max_file_bytes), "serve", "--json"]
         self._process = subprocess.Popen(
@@ -146,3 +147,27 @@ def house(tmp_path: Path, warm: Unhurried) -> Iterator[House]:
     house = House(tmp_path / "data", warm)
     yield house
     house.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the three sources of `mixing`, and a policy beside it."""
+    from .mixing import make_place
+
+    return make_place(tmp_path_factory.mktemp("mixing"))
+
+
+@pytest.fixture(scope="module")
+def service(place: Path) -> Iterator[tuple[Run, str]]:
+    """A service over that folder: its command line, and its address."""
+    from .mixing import served
+
+    serving = served(place)
+    with serving as run:
+        yield run, serving.address
+
+
+@pytest.fixture(scope="module")
+def run(service: tuple[Run, str]) -> Run:
+    """The command line of that service."""
+    return service[0]

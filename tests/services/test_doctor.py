@@ -60,7 +60,7 @@ def test_doctor_fails_where_a_recognizer_is_sabotaged(
 
 
 def test_a_service_does_not_start_where_a_recognizer_is_sabotaged(tmp_path: Path) -> None:
-    overrides = ("--set", f"data_folder={tmp_path / 'data'}", "--set", "address=127.0.0.1:0")
+    overrides = ("--set", f"data_folder={tmp_path / 'data'}")
     result = _sabotaged(SILENT, "serve", "--json", *overrides)
     assert result.returncode == 70
     assert result.stdout == ""

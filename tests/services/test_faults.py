@@ -118,7 +118,7 @@ def test_a_service_killed_during_an_ingest_has_all_of_it_or_nothing(tmp_path: Pa
     serving = subprocess.Popen(
         [*COMMAND, "serve", "--json"],
         stdout=subprocess.PIPE,
-        env=os.environ | {"RECOLLECT_DATA_FOLDER": str(data), "RECOLLECT_ADDRESS": "127.0.0.1:0"},
+        env=os.environ | {"RECOLLECT_DATA_FOLDER": str(data)},
     )
     assert serving.stdout is not None
     with serving.stdout as output:

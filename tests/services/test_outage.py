@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -132,9 +131,8 @@ def _make_base(folder: Path) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("outage")
     _make_base(folder / "base")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    # Of a fixed name: the next service takes over what a killed one leaves behind.
+    address = f"unix:{folder}/socket"
     with ExitStack() as stack:
         service = Service(folder / "data", address=address)
         stack.callback(service.kill)

@@ -16,38 +16,52 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.config import Settings
 from recollect.services.demo.processes import service_process
+from recollect.services.listening import Way, endpoint_of
 from recollect.services.secret import secret_key
-from recollect.services.server import SERVICE_NAMES, _check_address
+from recollect.services.server import SERVICE_NAMES
 
-from .conftest import run_command
+from .conftest import Service, run_command
 
 pytestmark = pytest.mark.slow
 
 
-def _serve(folder: Path, address: str) -> subprocess.CompletedProcess[str]:
-    return run_command(
-        "serve", "--json", "--set", f"data_folder={folder}", "--set", f"address={address}"
-    )
+def _serve(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    overrides = (f"data_folder={folder}", *more)
+    return run_command("serve", "--json", *(word for one in overrides for word in ("--set", one)))
 
 
-def test_every_service_is_healthy_and_reflected(address: str) -> None:
+def _reflected(address: str) -> set[str]:
+    """The services that reflection names; an error where it is off."""
+    with grpc.insecure_channel(address) as channel:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        listed = next(iter(reflection.ServerReflectionInfo(iter([request]), timeout=10)))
+        return {service.name for service in listed.list_services_response.service}
+
+
+def test_every_service_is_healthy_and_reflection_is_off(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", *SERVICE_NAMES):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
-        listed = next(iter(reflection.ServerReflectionInfo(iter([request]), timeout=10)))
-        names = {service.name for service in listed.list_services_response.service}
-        assert set(SERVICE_NAMES) <= names
+    with pytest.raises(grpc.RpcError) as caught:
+        _reflected(address)
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_every_service_is_reflected_where_that_is_wanted(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", more=["reflection=true"]) as service:
+        assert set(SERVICE_NAMES) <= _reflected(service.address)
 
 
 def test_a_port_in_use_is_one_clear_error_and_leaves_the_folder_alone(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        result = _serve(tmp_path / "data", f"127.0.0.1:{taken.getsockname()[1]}")
+        port = taken.getsockname()[1]
+        result = _serve(tmp_path / "data", f"address=127.0.0.1:{port}", "insecure=true")
     assert result.returncode == 73
     assert json.loads(result.stderr)["error"]["reason"] == "PORT_IN_USE"
     assert not (tmp_path / "data").exists()
@@ -55,7 +69,7 @@ def test_a_port_in_use_is_one_clear_error_and_leaves_the_folder_alone(tmp_path: 
 
 def test_a_second_service_over_one_folder_is_refused(tmp_path: Path) -> None:
     with service_process(tmp_path, threads=1):
-        result = _serve(tmp_path / "data", "127.0.0.1:0")
+        result = _serve(tmp_path / "data", "address=127.0.0.1:0", "insecure=true")
     assert result.returncode == 75
     assert json.loads(result.stderr)["error"]["reason"] == "STORAGE_LOCKED"
 
@@ -63,7 +77,7 @@ def test_a_second_service_over_one_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["7431", "127.0.0.1:", "127.0.0.1:99999", "nothing"])
 def test_what_is_no_address_is_said_so(tmp_path: Path, address: str) -> None:
     with pytest.raises(RecollectError) as caught:
-        _check_address(Settings(address=address))
+        endpoint_of(Settings(address=address))
     assert caught.value.reason is Reason.CONFIG_INVALID
     assert "host:port" in caught.value.fix
 
@@ -71,9 +85,10 @@ def test_what_is_no_address_is_said_so(tmp_path: Path, address: str) -> None:
 @pytest.mark.parametrize("address", ["127.example.com:80", "10.0.0.1:80", "[2001:db8::1]:80"])
 def test_only_loopback_is_loopback(address: str) -> None:
     with pytest.raises(RecollectError, match="beyond this machine"):
-        _check_address(Settings(address=address))
-    for loopback in ("127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1", "unix:/x"):
-        _check_address(Settings(address=loopback))
+        endpoint_of(Settings(address=address, insecure=True))
+    for loopback in ("127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1"):
+        assert endpoint_of(Settings(address=loopback, insecure=True)).way is Way.INSECURE
+    assert endpoint_of(Settings(address="unix:/x", insecure=True)).way is Way.SOCKET
 
 
 def test_a_lost_key_is_not_made_anew_over_data(tmp_path: Path) -> None:
@@ -100,7 +115,7 @@ def test_the_service_leaves_no_core_file() -> None:
 
 
 def test_listening_beyond_this_machine_needs_a_decision(tmp_path: Path) -> None:
-    result = _serve(tmp_path / "data", "0.0.0.0:0")
+    result = _serve(tmp_path / "data", "address=0.0.0.0:0", "insecure=true")
     assert result.returncode == 78
     assert "allow_remote" in json.loads(result.stderr)["error"]["fix"]
 
@@ -111,8 +126,7 @@ def test_a_signal_ends_the_service_cleanly(tmp_path: Path, number: signal.Signal
         [sys.executable, "-m", "recollect.services", "serve", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ
-        | {"RECOLLECT_DATA_FOLDER": str(tmp_path / "data"), "RECOLLECT_ADDRESS": "127.0.0.1:0"},
+        env=os.environ | {"RECOLLECT_DATA_FOLDER": str(tmp_path / "data")},
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == b"{"

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from recollect.mixer.errors import CATALOG, Reason, RecollectError
 from recollect.services.status import MAX_METADATA_CHARS, answering, to_status, translated
-from recollect.trainer.client import from_rpc_error
+from recollect.trainer.outage import from_rpc_error
 from recollect.v1 import stream_pb2, stream_pb2_grpc
 
 SECRET = "Erika Mustermann, 0170 1234567"

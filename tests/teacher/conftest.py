@@ -1,6 +1,7 @@
 """A really tiny Llama with a real byte-level BPE tokenizer, saved as safetensors."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from recollect.services.privacy import Deidentifier, Policy
 from recollect.services.teacher.frozen import FrozenTeacher
+
+from .house import House
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>"]
 LINES = [
@@ -81,3 +85,17 @@ def teach(model: LlamaForCausalLM, tokenizer: Tokenizer) -> None:
 @pytest.fixture(scope="session")
 def teacher(model_folder: Path) -> FrozenTeacher:
     return FrozenTeacher.load(model_folder)
+
+
+@pytest.fixture(scope="session")
+def deidentifier() -> Deidentifier:
+    return Deidentifier(Policy(), b"k" * 32)
+
+
+@pytest.fixture
+def house(
+    tmp_path: Path, model_folder: Path, teacher: FrozenTeacher, deidentifier: Deidentifier
+) -> Iterator[House]:
+    house = House(tmp_path / "data", model_folder, teacher, deidentifier)
+    yield house
+    house.ledger.close()

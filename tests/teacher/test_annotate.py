@@ -26,6 +26,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        return np.array([len(ids) for ids in self.ids], dtype=np.int32)
+
     def gather(
         self, example_rows: npt.NDArray[np.int64]
     ) -> tuple[list[npt.NDArray[np.int32]], list[npt.NDArray[np.bool_]]]:
