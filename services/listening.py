@@ -7,7 +7,6 @@ for by name.
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 import grpc
 
 from ..mixer.errors import Reason, RecollectError
-from ..v1.connection import MAX_SOCKET_BYTES, host_and_port, socket_path
+from ..v1.connection import MAX_SOCKET_BYTES, host_and_port, is_loopback, socket_path
 from .access.certificates import Pair
 from .access.register import FOLDER
 from .access.tls import ServerCertificates
@@ -59,7 +58,7 @@ def endpoint_of(settings: Settings) -> Endpoint:
         return Endpoint(address=_checked_socket(address), way=Way.SOCKET)
     host = _host(address)
     if settings.insecure:
-        if not (settings.allow_remote or _is_loopback(host)):
+        if not (settings.allow_remote or is_loopback(host)):
             raise RecollectError(
                 Reason.CONFIG_INVALID,
                 "the service would listen beyond this machine without encryption.",
@@ -116,13 +115,6 @@ def _host(address: str) -> str:
             where="address",
             fix="Write host:port, as in 127.0.0.1:7431 or [::1]:7431, or unix:/path.",
         ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _checked_socket(address: str) -> str:

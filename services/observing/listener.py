@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import socketserver
@@ -16,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ...mixer.errors import Reason, RecollectError
-from ...v1.connection import MAX_SOCKET_BYTES, host_and_port
+from ...v1.connection import MAX_SOCKET_BYTES, host_and_port, is_loopback
 
 _UNIX = "unix:"
 _PATIENCE_S = 10.0
@@ -93,7 +92,7 @@ def _bound(address: str, path: str | None, allow_remote: bool) -> _Server:
         if path is not None:
             return _bound_socket(Path(path))
         host, port = _host_and_port(address)
-        if not (allow_remote or _is_loopback(host)):
+        if not (allow_remote or is_loopback(host)):
             raise RecollectError(
                 Reason.CONFIG_INVALID,
                 "anybody who reaches this machine could read the metrics.",
@@ -148,10 +147,3 @@ def _host_and_port(address: str) -> tuple[str, int]:
             where="metrics.address",
             fix="Write host:port, as in 127.0.0.1:9464, or unix:/path.",
         ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
