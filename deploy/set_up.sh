@@ -35,7 +35,7 @@ if [ "$(cat "$venv/.locked" 2>/dev/null)" != "$locked" ]; then
   # torch first and alone: pip then cannot choose another build of it for somebody's sake.
   "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" -c constraints.txt torch
   "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" -c constraints.txt setuptools wheel
-  requirements=$("$venv/bin/python" deploy/requirements.py server trainer dev)
+  requirements=$("$venv/bin/python" deploy/requirements.py server trainer observe dev)
   # shellcheck disable=SC2086
   "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" -c constraints.txt $requirements
   echo "$locked" >"$venv/.locked"
