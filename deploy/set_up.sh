@@ -30,7 +30,7 @@ fi
 
 echo "== dependencies (locked in constraints.txt; 2 GB, or 6 GB where the index has torch for CUDA only:"
 echo "   PIP_ARGS=\"--extra-index-url https://download.pytorch.org/whl/cpu\" takes the CPU build)"
-locked=$(sha256sum constraints.txt pyproject.toml | sha256sum | cut -d' ' -f1)
+locked=$(sha256sum constraints.txt pyproject.toml deploy/set_up.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.locked" 2>/dev/null)" != "$locked" ]; then
   # torch first and alone: pip then cannot choose another build of it for somebody's sake.
   "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" -c constraints.txt torch
