@@ -143,7 +143,9 @@ def make_ip(value: str, draw: Draw) -> str:
     address, slash, prefix = value.partition("/")
     seed = address.lower()
     if ":" in address:
-        new = f"2001:db8::{draw.number(seed, 1 << 16, 'a'):x}:{draw.number(seed, 1 << 16, 'b'):x}"
+        # RFC 3849 or, for what is of that range itself, RFC 9637.
+        net = "3fff" if seed.startswith("2001:") else "2001:db8"
+        new = f"{net}::{draw.number(seed, 1 << 16, 'a'):x}:{draw.number(seed, 1 << 16, 'b'):x}"
     else:
         net = draw.choice(seed, ("192.0.2", "198.51.100", "203.0.113"), "net")
         new = f"{net}.{1 + draw.number(seed, 254, 'host')}"

@@ -24,9 +24,9 @@ class Refused(Exception):
     """A socket was asked for."""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_sockets() -> Iterator[None]:
-    """Every test of this room runs without a network."""
+    """Every test of this room runs without a network; those of others in this process have one."""
     patch = pytest.MonkeyPatch()
 
     def refuse(*_: Any, **__: Any) -> NoReturn:

@@ -5,7 +5,7 @@ import re
 from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recollect.mixer.errors import Reason, RecollectError
@@ -108,12 +108,14 @@ def test_an_iban_keeps_its_country_and_shape_and_has_valid_check_digits(iban: st
 
 
 @given(st.ip_addresses())
+@example(ipaddress.ip_address("2001:db8::"))
+@example(ipaddress.ip_address("3fff::"))
 @settings(max_examples=60, deadline=None)
 def test_an_address_of_the_net_comes_from_a_documentation_range(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     made = ipaddress.ip_address(SURROGATES.stand_in("IP_ADDRESS", str(address)))
-    ranges = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+    ranges = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
     assert any(made in ipaddress.ip_network(net) for net in ranges)
     assert made.version == address.version
 
