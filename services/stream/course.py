@@ -23,7 +23,7 @@ from .tokens import TokenCache
 
 TARGET_BYTES = 512 * 1024
 """What a message should hold: large enough that its overhead is small beside copying it, small
-enough that a stream that nobody reads costs less than a MiB (bench/results/stream.json)."""
+enough that a stream that nobody reads costs less than a MiB."""
 NARROW_IDS = 1 << 16
 """Ids of a tokenizer up to which one takes two bytes."""
 MASK_BYTES = 1 / 8
