@@ -15,7 +15,7 @@ from ..client import JOB_SECONDS, connect
 from ..yaml_text import mix_from_yaml
 from . import mix_policy
 from .mix_compare import compare
-from .mix_files import find_plan, read_mix, read_text
+from .mix_files import find_plan, read_mix, read_text, require_folder, write_text
 from .mix_preview import preview_json, preview_tables
 from .mix_propose import check_record, propose
 from .mix_trace import trace
@@ -81,13 +81,14 @@ def seal(
     as_json: JsonOption = False,
 ) -> None:
     """Seal a mix, the store's present snapshot and the tokenizer to a plan, and print its id."""
+    require_folder(output)
     with connect(server) as client:
         answer = client.mix.SealPlan(
             wire.SealPlanRequest(mix_yaml=read_mix(mix), actor=getpass.getuser()),
             timeout=JOB_SECONDS,
         )
     if output is not None:
-        output.write_text(answer.plan_json, encoding="utf-8")
+        write_text(output, answer.plan_json)
     if as_json:
         print_json({"plan_id": answer.plan_id, "plan": json.loads(answer.plan_json)})
     else:

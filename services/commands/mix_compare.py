@@ -13,7 +13,7 @@ from rich.table import Table
 from ...mixer.peers import PeerRow
 from ...mixer.peers import compare as compare_rules
 from ..yaml_text import mix_from_yaml
-from .mix_files import read_mix
+from .mix_files import read_mix, require_folder, write_text
 from .terminal import JsonOption, console, notes, print_json, table
 
 
@@ -32,6 +32,7 @@ def compare(
 
     Every rule serves the shares of the first step, in rows; no service is needed.
     """
+    require_folder(picture)
     recipe = mix_from_yaml(read_mix(mix))
     # Who rests at the first step is not mixed there.
     present = [item for item in recipe.sources if item.share]
@@ -51,7 +52,7 @@ def compare(
         drawn = peer_picture(
             shares, rarest_name=rarest, batch_size=recipe.batch_size, world_size=world
         )
-        picture.write_text(drawn, encoding="utf-8")
+        write_text(picture, drawn)
         notes.print(f"drawn: {picture}", highlight=False, markup=False)
     if as_json:
         print_json([_row_json(row) for row in rows])

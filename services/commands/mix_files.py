@@ -33,6 +33,37 @@ def read_text(path: Path, noun: str) -> str:
         ) from None
 
 
+def require_folder(path: Path | None) -> None:
+    """Checks, before any work is done, that a file that is asked for has a folder to lie in.
+
+    Raises:
+        RecollectError: CONFIG_INVALID.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise _unwritable(path, "there is no such folder")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes what was asked for into a file.
+
+    Raises:
+        RecollectError: CONFIG_INVALID where it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error.strerror or type(error).__name__) from None
+
+
+def _unwritable(path: Path, why: str) -> RecollectError:
+    return RecollectError(
+        Reason.CONFIG_INVALID,
+        f"cannot write there: {why}.",
+        where=str(path),
+        fix="Name a file in a folder that exists and that you may write to.",
+    )
+
+
 def read_mix(path: Path) -> str:
     """The text of a mix file."""
     return read_text(path, "mix")

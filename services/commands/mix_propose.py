@@ -20,7 +20,7 @@ from ...mixer.ramp import Ramp
 from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
 from ..yaml_text import mix_from_yaml, proposer_from_yaml
-from .mix_files import read_mix, read_text
+from .mix_files import read_mix, read_text, require_folder, write_text
 from .terminal import JsonOption, console, print_json
 
 NO_LIMITS = RatioPolicy(name="none")
@@ -45,6 +45,7 @@ def propose(
     as_json: JsonOption = False,
 ) -> None:
     """Print the changes of shares that a policy would make, ready for the mix; change nothing."""
+    require_folder(record)
     recipe = mix_from_yaml(read_mix(mix))
     limits = Limits.of(
         NO_LIMITS if policy is None else read_ratio_policy(policy),
@@ -53,7 +54,7 @@ def propose(
     chosen = proposer_from_yaml(read_text(proposer, "proposer"))
     found = list(_proposals(chosen, recipe, limits, observations))
     if record is not None:
-        record.write_text("".join(f"{item.to_json()}\n" for item in found), encoding="utf-8")
+        write_text(record, "".join(f"{item.to_json()}\n" for item in found))
     names = [item.source for item in recipe.sources]
     changes = [
         {
@@ -69,6 +70,8 @@ def propose(
     if as_json:
         print_json({"changes": changes})
     elif changes:
+        if recipe.changes:
+            console.print("# add these to the changes that the mix has", markup=False)
         text = yaml.safe_dump({"changes": changes}, sort_keys=False, default_flow_style=None)
         console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
     else:
@@ -118,10 +121,23 @@ def _proposals(
         observation = Observation.of(
             found.get("step", -1), found.get("values", {}), found.get("rows")
         )
+        _require_last_stage(recipe, observation.step, f"{observations}:{number}")
         memory, proposal = chosen.propose(limits, current, memory, observation)
         if proposal is not None:
             current = tuple(int(share * BASIS_POINTS) for share in proposal.shares)
             yield proposal
+
+
+def _require_last_stage(recipe: Mix, step: int, where: str) -> None:
+    """Refuses to start from shares that are not in force when something is measured."""
+    if recipe.changes and step < recipe.changes[-1].first_step:
+        raise RecollectError(
+            Reason.MEASUREMENT_INVALID,
+            f"step {step} was measured before the mix changes its own shares at step "
+            f"{recipe.changes[-1].first_step}.",
+            where=where,
+            fix="Leave out what was measured before, or propose for the mix without that change.",
+        )
 
 
 def _object(line: str, where: str) -> dict[str, Any]:

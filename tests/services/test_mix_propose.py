@@ -100,3 +100,35 @@ def test_measurements_that_are_missing_or_broken_are_named(files: Path) -> None:
     refused = propose(files, "loop.yaml", "--observations", str(broken))
     assert refused.returncode == 65
     assert "broken.jsonl:2" in refused.stderr.replace("\n", "")
+
+
+def test_what_was_measured_under_other_shares_than_the_last_is_refused(files: Path) -> None:
+    changed = MIX + (
+        "changes:\n"
+        "  - {first_step: 120, shares: {support: 60%, instructions: 30%, refusals: 10%}}\n"
+    )
+    (files / "mix.yaml").write_text(changed, encoding="utf-8")
+    options = "--observations", str(files / "losses.jsonl")
+    refused = propose(files, "loop.yaml", *options)
+    assert refused.returncode == 65
+    told = " ".join(refused.stderr.split())
+    assert "step 120" in told and "MEASUREMENT_INVALID" in told
+    later = (files / "losses.jsonl").read_text(encoding="utf-8").splitlines()[2:]
+    (files / "losses.jsonl").write_text("\n".join(later), encoding="utf-8")
+    done = propose(files, "loop.yaml", *options)
+    assert done.stdout.startswith("# add these")
+    [raised, *_] = yaml.safe_load(done.stdout)["changes"]
+    assert (raised["first_step"], raised["shares"]["refusals"]) == (160, "12%")
+
+
+@pytest.mark.parametrize("command", ["propose", "compare"])
+def test_a_file_that_cannot_be_written_is_told_before_any_work(files: Path, command: str) -> None:
+    nowhere = str(files / "nowhere" / "file.svg")
+    options = {
+        "propose": [str(files / "ramp.yaml"), "--record", nowhere],
+        "compare": ["--picture", nowhere],
+    }[command]
+    refused = run_command("mix", command, str(files / "mix.yaml"), *options)
+    assert refused.returncode == 78
+    assert "CONFIG_INVALID" in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.stdout == ""
