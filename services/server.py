@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ..mixer.errors import Reason, RecollectError
 from .access import DEFAULT_TENANT, Authenticator, CredentialRegister, Gate
 from .config import Settings
 from .core_dumps import refuse_core_dumps
@@ -24,6 +25,7 @@ from .observation import observed
 from .observing import Watch, tell
 from .rooms import SERVICES, Rooms, Shared
 from .router import Router
+from .standby import turn
 from .stream import SERVER_OPTIONS
 from .tenants import Tenants
 from .threads import finished
@@ -68,13 +70,21 @@ def _add_health(server: grpc.aio.Server) -> Any:
     return servicer
 
 
-async def serve(settings: Settings, *, ready: Ready, stop_with_stdin: bool = False) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    ready: Ready,
+    stop_with_stdin: bool = False,
+    standby: Callable[[], None] | None = None,
+) -> None:
     """Serves until told to stop, then lets open calls finish.
 
     Args:
         settings: the effective configuration.
         ready: called once with the address that was bound, and what protects the way to it.
         stop_with_stdin: also stop when standard input ends.
+        standby: where given, wait for whoever serves the data folder to end, with everything
+            loaded; called when that is so.
 
     Raises:
         RecollectError: CONFIG_INVALID, PORT_IN_USE, or what opening the data folder raises.
@@ -84,15 +94,43 @@ async def serve(settings: Settings, *, ready: Ready, stop_with_stdin: bool = Fal
     # Whatever is made from here on is for its owner alone.
     os.umask(0o077)
     stop = _stop_event(with_stdin=stop_with_stdin)
+    watch = Watch()
+    if standby is None:
+        await _serve(settings, endpoint, watch, ready, stop)
+        return
+    shared = await finished(Shared.load, settings, watch)
+    standby()
+    while True:
+        async with turn(settings.data_folder, stop) as is_free:
+            if not is_free:
+                return
+            try:
+                await _serve(settings, endpoint, watch, ready, stop, shared)
+                return
+            except RecollectError as error:
+                # Another one, which did not stand by, was quicker.
+                if error.reason is not Reason.STORAGE_LOCKED:
+                    raise
+
+
+async def _serve(
+    settings: Settings,
+    endpoint: Endpoint,
+    watch: Watch,
+    ready: Ready,
+    stop: asyncio.Event,
+    loaded: Shared | None = None,
+) -> None:
+    """Serves until `stop` is set, in this process alone."""
     register = CredentialRegister(settings.data_folder)
     _ = register.generation
-    watch = Watch()
     interceptors = [watch.calls, _gate(register, endpoint)]
     server = grpc.aio.server(interceptors=interceptors, options=list(SERVER_OPTIONS))
     with ExitStack() as stack:
         metrics_address = stack.enter_context(observed(settings, watch.metrics))
         address = stack.enter_context(bound(server, endpoint))
-        shared = await finished(Shared.load, settings, watch)
+        if loaded is None:
+            loaded = await finished(Shared.load, settings, watch)
 
         def told() -> None:
             tell("serving", address=address, way=endpoint.way.name, metrics=metrics_address)
@@ -101,7 +139,7 @@ async def serve(settings: Settings, *, ready: Ready, stop_with_stdin: bool = Fal
         tenants = Tenants(
             settings.data_folder,
             register=register,
-            open_rooms=partial(Rooms, shared=shared),
+            open_rooms=partial(Rooms, shared=loaded),
             most_open=settings.max_open_tenants,
         )
         try:

@@ -24,13 +24,21 @@ def serve(
     stop_with_stdin: Annotated[
         bool, typer.Option("--stop-with-stdin", help="Stop when standard input ends as well.")
     ] = False,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby",
+            help="Load everything, wait until nobody serves the data folder, then take over.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the service in the foreground until SIGTERM or Ctrl-C.
 
     It prints one line with its address, and what protects the way to it, when it is ready. It
     listens on a Unix socket in the data folder unless `address` says otherwise; TCP needs a
-    certificate.
+    certificate. A second one with --standby takes over within a second when the first ends, however
+    it ends.
     """
     settings = settings_from(config, overrides)
     from ..listening import Way
@@ -52,4 +60,14 @@ def serve(
             console.print(serving, highlight=False, soft_wrap=True)
         console.file.flush()
 
-    asyncio.run(run(settings, ready=ready, stop_with_stdin=stop_with_stdin))
+    def waiting() -> None:
+        told = f"standing by for {settings.data_folder}"
+        notes.print(told, highlight=False, soft_wrap=True, markup=False)
+
+    serving = run(
+        settings,
+        ready=ready,
+        stop_with_stdin=stop_with_stdin,
+        standby=waiting if standby else None,
+    )
+    asyncio.run(serving)

@@ -2,11 +2,14 @@
 
 from .entry import JSON, Entry, canonical_json
 from .kind import Kind
-from .ledger import Ledger
+from .ledger import LOCK_FILE, Ledger
+from .lock import FolderLock
 
 __all__ = [
     "JSON",
+    "LOCK_FILE",
     "Entry",
+    "FolderLock",
     "Kind",
     "Ledger",
     "canonical_json",

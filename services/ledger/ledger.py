@@ -26,6 +26,7 @@ from .entry import GENESIS, JSON, BrokenChain, Entry, canonical_json, make_entry
 from .lock import FolderLock
 
 FILE = "ledger.jsonl"
+LOCK_FILE = "ledger.lock"
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Ledger:
         self._commit_lock = threading.Lock()
         self._failure: RecollectError | None = None
         self._is_closed = False
-        self._lock = FolderLock(path.with_suffix(".lock"))
+        self._lock = FolderLock(path.with_name(LOCK_FILE))
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
