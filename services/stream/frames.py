@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import xxhash
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.shards import Shards
 from ...v1 import stream_pb2
+from ...v1.integrity import checksum_of
 from .annotations import Annotations
 from .gathering import Bytes
 from .places import Places
@@ -58,10 +58,9 @@ def encode_frame(
     """
     ids_type: type[np.int32] | type[np.uint16] = np.uint16 if narrow else np.int32
     payload = _serialised(_record_batch(held, places, caches, annotations, ids_type), held)
+    steps = step_frames(held, places)
     return stream_pb2.FetchResponse(
-        steps=step_frames(held, places),
-        payload=payload,
-        checksum=xxhash.xxh3_64_intdigest(payload),
+        steps=steps, payload=payload, checksum=checksum_of(steps, payload)
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-import xxhash
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.ledger import Ledger
@@ -22,6 +21,7 @@ from recollect.services.stream import (
 )
 from recollect.services.stream.annotations import Annotations, annotation_path
 from recollect.services.stream.tokens import DamagedCache
+from recollect.v1.integrity import checksum_of
 
 from .framing import encoded, rows_of, steps_of
 
@@ -120,7 +120,7 @@ def test_a_frame_has_the_schema_of_the_wire_contract(
 def test_a_frame_is_the_same_bytes_every_time(made: Replica, caches: Sequence[TokenCache]) -> None:
     def frame(first: int, num_steps: int) -> bytes:
         made_now = encoded(made.plan, caches, first, num_steps, rank=0, world_size=2)
-        assert made_now.checksum == xxhash.xxh3_64_intdigest(made_now.payload)
+        assert made_now.checksum == checksum_of(made_now.steps, made_now.payload)
         return made_now.SerializeToString(deterministic=True)
 
     asked = [(step, 1 + step % 4) for step in range(10)]

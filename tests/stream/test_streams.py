@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-import xxhash
 
 from recollect.mixer.errors import Reason
 from recollect.services.ledger import Ledger
@@ -21,6 +20,7 @@ from recollect.services.stream.service import CREDITS, MOST_CREDITS
 from recollect.trainer.client import CHANNEL_OPTIONS
 from recollect.v1 import stream_pb2 as pb
 from recollect.v1 import stream_pb2_grpc
+from recollect.v1.integrity import checksum_of
 
 from .framing import steps_of
 from .refusal import refused
@@ -64,7 +64,7 @@ def test_a_message_says_which_steps_it_holds(stub: Any, made: Replica) -> None:
     assert numbers(frames) == list(range(4, 27))
     assert 1 < len(frames) < 23
     for frame in frames:
-        assert frame.checksum == xxhash.xxh3_64_intdigest(frame.payload)
+        assert frame.checksum == checksum_of(frame.steps, frame.payload)
         assert len(frame.payload) < 2 * MESSAGE_BYTES
     for step, rows in steps_of(*frames):
         shard = made.plan.shard(step.step, 1, 2)

@@ -15,6 +15,7 @@ from recollect.trainer.client import CHANNEL_OPTIONS, Patience, _is_damaged, con
 from recollect.trainer.loader import ReplayLoader, TrainBatch
 from recollect.trainer.outage import MOST_BAD_ANSWERS
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
+from recollect.v1.integrity import checksum_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
@@ -207,9 +208,32 @@ def test_steps_that_were_left_out_on_the_way_are_found(
 
     def shortened(stream: int, place: int, frame: Frame) -> Frame:
         del frame.steps[-1]
+        frame.checksum = checksum_of(frame.steps, frame.payload)
         return frame
 
     proxy.way = shortened
     with pytest.raises(RecollectError) as caught:
         received(address, made)
     assert caught.value.reason is Reason.BATCH_DIFFERS
+
+
+@pytest.mark.parametrize("what", ["digest", "rows", "number"])
+def test_what_is_said_of_steps_is_asked_for_again_where_it_changed_on_its_way(
+    proxied: tuple[Proxy, str], made: Replica, expected: list[TrainBatch], what: str
+) -> None:
+    proxy, address = proxied
+
+    def flipped(stream: int, place: int, frame: Frame) -> Frame:
+        if stream == 0 and place == 1:
+            match what:
+                case "digest":
+                    frame.steps[0].digest = bytes(32)
+                case "rows":
+                    frame.steps[0].source_rows[0] ^= 1
+                case "number":
+                    frame.steps[0].step ^= 1 << 7
+        return frame
+
+    proxy.way = flipped
+    require_same(received(address, made), expected)
+    assert len(proxy.asked) == 2

@@ -167,7 +167,7 @@ class FetchResponse(_message.Message):
     the number of the pack.
     """
     checksum: _builtins.int
-    """XXH3 (64 bits) of the payload."""
+    """XXH3 (64 bits) of the steps, each as it is encoded with its fields in order, then the payload."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepFrame]:
         """The steps, in their order; at least one."""
