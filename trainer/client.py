@@ -15,7 +15,6 @@ from threading import Event
 from typing import NamedTuple, TypeVar
 
 import grpc
-import xxhash
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.measures import Measures
@@ -24,6 +23,7 @@ from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
 from ..v1.connection import Credentials, is_address, open_channel
 from ..v1.failure import code_of
+from ..v1.integrity import checksum_of
 from .measuring import read_measures
 from .outage import Outage, closed, translated
 from .outage import Patience as Patience  # its users know it from here
@@ -60,13 +60,14 @@ def connect(
     """A client of the service at `host:port` (with TLS) or `unix:path`; connects when first used.
 
     Args:
-        address: of the service.
+        address: of the service; several, with commas between them, where it may move: the client
+            asks the next one when one is away.
         patience: how long to wait for it.
         credentials: what to show and whom to trust; those of the environment if left out
             (RECOLLECT_TOKEN_FILE, RECOLLECT_CA and so on).
 
     Raises:
-        RecollectError: CONFIG_INVALID when the address is neither.
+        RecollectError: CONFIG_INVALID when an address is neither.
     """
     shown = credentials or Credentials.from_environment()
     return Client(address, patience=patience or Patience(), credentials=shown)
@@ -85,6 +86,13 @@ UNHEARD = LedgerHead(0, b"")
 """Of a ledger that nothing is known of."""
 
 
+class _Line(NamedTuple):
+    """Whose channel it is, and to where."""
+
+    process: int
+    address: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """A channel, and what the certificate files were when it was opened."""
@@ -99,21 +107,24 @@ class Client:
     def __init__(
         self, address: str, *, patience: Patience, credentials: Credentials | None = None
     ) -> None:
-        self.address = _check_address(address)
+        self.address = address
+        self.addresses = _check_addresses(address)
         self.patience = patience
         self.credentials = credentials or Credentials()
         self._begin()
 
     def _begin(self) -> None:
-        self._channels: dict[int, _Opened] = {}
-        self._retired: dict[int, grpc.Channel] = {}
+        self._asked = self.addresses[0]
+        """The address that is asked now."""
+        self._channels: dict[_Line, _Opened] = {}
+        self._retired: dict[_Line, grpc.Channel] = {}
         self._closing = Event()
         self._reached = Event()
         self._journeys = Journeys()
 
     def __getstate__(self) -> dict[str, object]:
         # A channel cannot cross into another process: that one opens its own.
-        names = ("address", "patience", "credentials")
+        names = ("address", "addresses", "patience", "credentials")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -123,11 +134,12 @@ class Client:
     def close(self) -> None:
         """Ends every call of this process, also those that other threads wait for."""
         self._closing.set()
-        opened = self._channels.pop(os.getpid(), None)
-        retired = self._retired.pop(os.getpid(), None)
-        for channel in (opened.channel if opened else None, retired):
-            if channel is not None:
-                channel.close()
+        for line in [_Line(os.getpid(), address) for address in self.addresses]:
+            opened = self._channels.pop(line, None)
+            retired = self._retired.pop(line, None)
+            for channel in (opened.channel if opened else None, retired):
+                if channel is not None:
+                    channel.close()
 
     def plan(self, plan_id: str) -> Plan:
         """The sealed plan, checked against its id, with the measures that it needs.
@@ -196,7 +208,7 @@ class Client:
                 world_size=world_size,
                 with_annotations=with_annotations,
             )
-            opened_at = step
+            opened_at, asked = step, self._asked
             span = self._journeys.fetch(request)
             with translated():
                 stream = _stream(self._open()).Fetch(
@@ -206,6 +218,7 @@ class Client:
                 for frame in stream:
                     if _is_damaged(frame):
                         outage.damaged(step)
+                        self._move_on(asked)
                         break
                     _check_steps(frame, step, opened_at + request.num_steps)
                     outage.over()
@@ -219,7 +232,7 @@ class Client:
                 span.end(str(code_of(error)))
                 # A slow trainer outlives the deadline of its stream: no outage, if steps did come.
                 if not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
-                    outage.wait_or_raise(error)
+                    outage.wait_or_raise(error, others=self._move_on(asked))
             finally:
                 stream.cancel()  # type: ignore[no-untyped-call]
                 span.end()
@@ -302,37 +315,46 @@ class Client:
         if self._closing.is_set():
             raise closed(self.address)
         stamp = self.credentials.stamp()
-        opened = self._channels.get(os.getpid())
+        line = _Line(os.getpid(), self._asked)
+        opened = self._channels.get(line)
         if opened is None or opened.stamp != stamp:
             with translated():
-                opened = self._reopened(os.getpid(), stamp)
+                opened = self._reopened(line, stamp)
         return opened.channel
 
-    def _reopened(self, process: int, stamp: object) -> _Opened:
+    def _move_on(self, asked: str) -> int:
+        """Asks the next address from now on, if `asked` is the one that was; how many others."""
+        # Two threads that fail together move on once.
+        if self._asked == asked:
+            place = self.addresses.index(asked) + 1
+            self._asked = self.addresses[place % len(self.addresses)]
+        return len(self.addresses) - 1
+
+    def _reopened(self, line: _Line, stamp: object) -> _Opened:
         """A new channel, in place of one whose certificate files were replaced.
 
         A channel of gRPC cannot take a new certificate in Python. Streams that are open go on over
         the channel that they have; only the next change but one ends them, and they are re-opened
         at their step. There is no lock here, which a fork could find taken.
         """
-        channel = open_channel(self.address, self.credentials, options=CHANNEL_OPTIONS)
+        channel = open_channel(line.address, self.credentials, options=CHANNEL_OPTIONS)
         fresh = _Opened(channel, stamp)
-        before = self._channels.pop(process, None)
+        before = self._channels.pop(line, None)
         quicker = before if before is not None and before.stamp == stamp else None
         # Two threads may both get here: one channel stays, the other never connects.
-        opened = self._channels.setdefault(process, quicker or fresh)
+        opened = self._channels.setdefault(line, quicker or fresh)
         if opened is not fresh:
             channel.close()
         if before is not None and before is not opened:
-            older = self._retired.pop(process, None)
-            self._retired[process] = before.channel
+            older = self._retired.pop(line, None)
+            self._retired[line] = before.channel
             if older is not None:
                 older.close()
         return opened
 
     def _outage(self) -> Outage:
         return Outage(
-            self.address,
+            self.addresses,
             self.patience,
             self._closing,
             credentials=self.credentials,
@@ -345,12 +367,13 @@ class Client:
         # Every call of this client may be repeated: the service records nothing twice.
         outage = self._outage()
         while True:
+            asked = self._asked
             try:
                 with translated():
                     # Asked for again each time: certificates may have changed meanwhile.
                     answer = method(self._open())(request, timeout=self.patience.deadline_s)
             except grpc.RpcError as error:
-                outage.wait_or_raise(error)
+                outage.wait_or_raise(error, others=self._move_on(asked))
             else:
                 outage.over()
                 return answer
@@ -361,7 +384,7 @@ def _stream(channel: grpc.Channel) -> stream_pb2_grpc.StreamServiceStub:
 
 
 def _is_damaged(frame: stream_pb2.FetchResponse) -> bool:
-    return frame.checksum != xxhash.xxh3_64_intdigest(frame.payload)
+    return frame.checksum != checksum_of(frame.steps, frame.payload)
 
 
 def _check_steps(frame: stream_pb2.FetchResponse, expected: int, end: int) -> None:
@@ -375,12 +398,15 @@ def _check_steps(frame: stream_pb2.FetchResponse, expected: int, end: int) -> No
         )
 
 
-def _check_address(address: str) -> str:
-    if not is_address(address):
-        raise RecollectError(
-            Reason.CONFIG_INVALID,
-            f"{address!r:.80} is not an address.",
-            where="address",
-            fix="Write host:port, such as 127.0.0.1:7431, or unix:/path/of/socket.",
-        )
-    return address
+def _check_addresses(given: str) -> tuple[str, ...]:
+    addresses = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
+    for address in addresses:
+        if not is_address(address):
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                f"{address!r:.80} is not an address.",
+                where="address",
+                fix="Write host:port, such as 127.0.0.1:7431, or unix:/path/of/socket; several "
+                "with commas between them.",
+            )
+    return addresses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -17,7 +17,7 @@ import grpc
 
 from ..mixer.errors import DOMAIN, Reason, RecollectError
 from ..v1.connection import Credentials, Unreachable, why_unreachable
-from ..v1.failure import AWAY, code_of, error_info
+from ..v1.failure import AWAY, GARBLED, attached_info, code_of, error_info
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -57,14 +57,15 @@ class Outage:
 
     def __init__(
         self,
-        address: str,
+        addresses: Sequence[str],
         patience: Patience,
         closing: Event,
         *,
         credentials: Credentials,
         reached: Event,
     ) -> None:
-        self._address = address
+        self._addresses = addresses
+        self._address = ",".join(addresses)
         self._patience = patience
         self._closing = closing
         self._credentials = credentials
@@ -76,6 +77,7 @@ class Outage:
         self._began: float | None = None
         self._pause_s = FIRST_PAUSE_S
         self._num_bad = 0
+        self._num_away = 0
 
     def over(self) -> None:
         """The server has answered."""
@@ -117,9 +119,18 @@ class Outage:
             raise error
         self._pause(self._patience.outage_s)
 
-    def wait_or_raise(self, error: grpc.RpcError) -> None:
-        """Waits a little if asking again can help; raises what the error means otherwise."""
-        if code_of(error) not in AWAY or self._closing.is_set():
+    def wait_or_raise(self, error: grpc.RpcError, *, others: int = 0) -> None:
+        """Waits a little if asking again can help; raises what the error means otherwise.
+
+        Args:
+            error: what a call ended with.
+            others: further addresses of the service, which are asked at once, one after another.
+        """
+        code = code_of(error)
+        if code in GARBLED and attached_info(error, DOMAIN) is None:
+            self._wait_or_give_up(from_rpc_error(error, self._address))
+            return
+        if code not in AWAY or self._closing.is_set():
             raise from_rpc_error(error, self._address) from error
         now = time.monotonic()
         if self._began is None:
@@ -132,7 +143,9 @@ class Outage:
         if remaining_s <= 0:
             self._require_trust()
             raise from_rpc_error(error, self._address) from error
-        self._pause(remaining_s)
+        self._num_away += 1
+        if self._num_away % (others + 1) == 0:
+            self._pause(remaining_s)
 
     def _pause(self, at_most_s: float) -> None:
         # Spread out: the ranks of a run lose their server together and must not return together.
@@ -144,9 +157,10 @@ class Outage:
     def _require_trust(self) -> None:
         """Raises TLS_MISMATCH or CERTIFICATE_REFUSED where the two cannot trust one another."""
         with translated():
-            problem = why_unreachable(self._address, self._credentials)
-            if problem is not None:
-                raise problem
+            # One that can be trusted, or is only away, may be the one that serves next.
+            found = [why_unreachable(each, self._credentials) for each in self._addresses]
+            if all(found) and found[0] is not None:
+                raise found[0]
 
 
 def from_rpc_error(error: grpc.RpcError, address: str) -> RecollectError:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import pickle
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-import xxhash
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.shards import shards
@@ -20,6 +19,7 @@ from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
 from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
 from recollect.trainer.frame import decode
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
+from recollect.v1.integrity import checksum_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
@@ -122,7 +122,7 @@ def test_a_pickled_client_opens_its_own_channel(client: Client, replica: Replica
     assert copy.address == client.address and copy.patience == client.patience
     assert copy._channels == {}
     copy.plan(replica.plan.plan_id)
-    assert copy._channels[os.getpid()] is not client._channels[os.getpid()]
+    assert next(iter(copy._channels.values())) is not next(iter(client._channels.values()))
     copy.close()
 
 
@@ -189,10 +189,8 @@ def test_another_plan_under_the_same_id_is_found(
 
 
 def message(*steps: int) -> stream_pb2.FetchResponse:
-    return stream_pb2.FetchResponse(
-        steps=[stream_pb2.StepFrame(step=step) for step in steps],
-        checksum=xxhash.xxh3_64_intdigest(b""),
-    )
+    held = [stream_pb2.StepFrame(step=step) for step in steps]
+    return stream_pb2.FetchResponse(steps=held, checksum=checksum_of(held, b""))
 
 
 @pytest.mark.parametrize(
@@ -228,3 +226,46 @@ def test_a_socket_file_serves_as_well_as_a_port(replicas: Any, tmp_path: Path) -
         [frame] = client.fetch(made.plan.plan_id, 0, 2)
         assert [step.step for step in frame.steps] == [0, 1]
         client.close()
+
+
+def test_of_several_addresses_the_one_that_answers_is_asked(
+    server: Server, replica: Replica, closed_port: int
+) -> None:
+    client = connect(f"127.0.0.1:{closed_port}, {server.address}", patience=BRIEF)
+    assert client.addresses == (f"127.0.0.1:{closed_port}", server.address)
+    frames = list(client.fetch(replica.plan.plan_id, 0, 3))
+    assert [step.step for frame in frames for step in frame.steps] == [0, 1, 2]
+    # And stays the one that is asked.
+    assert client.plan(replica.plan.plan_id).plan_id == replica.plan.plan_id
+    assert client._asked == server.address
+    client.close()
+
+
+def test_a_stream_goes_on_at_another_address_when_its_own_is_gone(
+    replicas: Any, replica: Replica, server: Server, tmp_path: Path
+) -> None:
+    shutil.copytree(replica.folder, tmp_path / "copy")
+    with replicas.Server(tmp_path / "copy", message_bytes=1) as first:
+        client = connect(f"{first.address},{server.address}", patience=BRIEF)
+        frames = client.fetch(replica.plan.plan_id, 0, 30)
+        steps = [next(frames).steps[0].step for _ in range(3)]
+        first.kill()
+        steps += [step.step for frame in frames for step in frame.steps]
+    assert steps == list(range(30))
+    client.close()
+
+
+def test_nobody_at_any_address_is_one_error(closed_port: int) -> None:
+    address = f"127.0.0.1:{closed_port},unix:/nowhere/there"
+    client = connect(address, patience=BRIEF)
+    with pytest.raises(RecollectError) as caught:
+        client.plan("00" * 32)
+    assert caught.value.reason is Reason.SERVER_UNAVAILABLE
+    assert caught.value.where == address
+    client.close()
+
+
+def test_one_bad_address_of_several_is_refused_at_once() -> None:
+    with pytest.raises(RecollectError, match="'localhost'") as caught:
+        connect("127.0.0.1:1,localhost")
+    assert caught.value.reason is Reason.CONFIG_INVALID

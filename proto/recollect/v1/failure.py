@@ -15,6 +15,13 @@ from grpc_status import rpc_status
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a call ends with when its server goes: CANCELLED where it had the time to hang up."""
+GARBLED = (
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+"""What the transport ends a call with that it cannot make sense of, if the service said nothing."""
 
 
 def code_of(error: grpc.RpcError) -> grpc.StatusCode | None:
@@ -33,7 +40,7 @@ def error_info(
         where: the place to name where the service itself said nothing.
         advice: what to do, by reason, where the service itself said nothing.
     """
-    attached = _attached(error, domain)
+    attached = attached_info(error, domain)
     if attached is not None:
         return attached
     code = code_of(error)
@@ -47,7 +54,8 @@ def error_info(
     return ErrorInfo(reason=reason, domain=domain, metadata=metadata)
 
 
-def _attached(error: grpc.RpcError, domain: str) -> ErrorInfo | None:
+def attached_info(error: grpc.RpcError, domain: str) -> ErrorInfo | None:
+    """The details that the service attached; None where the transport ended the call by itself."""
     if code_of(error) is None:
         return None
     try:
