@@ -19,6 +19,8 @@ Details: TypeAlias = Mapping[str, Any]
 
 LONGEST_QUOTE = 40
 """Characters of a wrong value that a refusal repeats."""
+MOST_OTHERS = 5
+"""Other wrong fields that a refusal names."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 
 Name: TypeAlias = Annotated[str, Field(max_length=128, pattern=NAME_PATTERN)]
@@ -63,7 +65,7 @@ def quote(value: object) -> str:
 def _refusal(
     error: ValidationError, model: type[BaseModel], *, noun: str, reason: Reason
 ) -> RecollectError:
-    """The first thing that pydantic found, and how many more there are."""
+    """The first thing that pydantic found, and which other fields are wrong."""
     found = error.errors(include_url=False)
     first, *others = (item for item in found if not _is_echo(item, found))
     kind, location = first["type"], first["loc"]
@@ -74,8 +76,19 @@ def _refusal(
         message = _unknown_field(model, location)
     elif kind != "missing":
         message = f"{message}; {quote(first['input'])} was given"
-    more = f" (and {len(others)} more)" if others else ""
-    return RecollectError(reason, message + more, where=_path(location) or noun)
+    where = _path(location) or noun
+    paths = dict.fromkeys(_path(item["loc"]) or noun for item in others)
+    paths.pop(where, None)
+    return RecollectError(reason, message + _also_wrong(list(paths)), where=where)
+
+
+def _also_wrong(paths: list[str]) -> str:
+    """The other fields that are wrong, to be corrected in the same go."""
+    if not paths:
+        return ""
+    left_out = len(paths) - MOST_OTHERS
+    more = f" and {left_out} more" if left_out > 0 else ""
+    return f" (also wrong: {', '.join(paths[:MOST_OTHERS])}{more})"
 
 
 def _is_echo(item: Any, found: Iterable[Any]) -> bool:

@@ -198,6 +198,29 @@ class Mix(BaseModel):
                     fix="Give it a share, or leave it out.",
                 )
 
+    def unreached(self, num_steps: int) -> tuple[int, ...]:
+        """Numbers of the changes that a plan of so many steps ends before."""
+        return tuple(
+            index for index, change in enumerate(self.changes) if change.first_step >= num_steps
+        )
+
+    def require_reach(self) -> None:
+        """Refuses a change that can never take effect; plans sealed long ago may have some.
+
+        Raises:
+            RecollectError: `MIX_INVALID`.
+        """
+        if self.num_steps is None:
+            return
+        for index in self.unreached(self.num_steps):
+            raise RecollectError(
+                Reason.MIX_INVALID,
+                f"the change at step {self.changes[index].first_step} never takes effect: the "
+                f"last step is {self.num_steps - 1}",
+                where=f"changes[{index}].first_step",
+                fix="Let it begin earlier, raise num_steps, or leave it out.",
+            )
+
     @cached_property
     def timeline(self) -> Timeline:
         """The shares by position, in the order of the sources."""

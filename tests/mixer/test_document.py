@@ -78,6 +78,16 @@ def test_a_refusal_names_field_value_and_remedy(
     assert (error.reason, error.where, error.message) == (Reason.MIX_INVALID, where, message)
 
 
+def test_a_refusal_names_the_other_fields_that_are_wrong() -> None:
+    error = refusal(batch_size=0, max_length="x", sources=source(share="much", weight=1))
+    assert error.where == "batch_size"
+    assert error.message.endswith("(also wrong: max_length, sources[0].share, sources[0].weight)")
+    many = refusal(sources=[*source(), *({"role": "task", "share": "0"} for _ in range(9))])
+    assert many.where == "sources[1].source"
+    others = ", ".join(f"sources[{index}].source" for index in range(2, 7))
+    assert many.message == f"this field is missing (also wrong: {others} and 3 more)"
+
+
 def test_an_unknown_field_with_a_long_name_is_cut_in_the_path() -> None:
     error = refusal(**{"y" * 5000: 1})
     assert len(error.where) <= LONGEST_QUOTE

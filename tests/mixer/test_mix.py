@@ -125,8 +125,8 @@ def test_shares_that_do_not_sum_to_one_name_sum_and_difference() -> None:
     assert "1/20 (5 %) too little" in error.message
 
 
-def test_more_than_one_mistake_is_counted(mapping: Mapping) -> None:
-    with pytest.raises(RecollectError, match=r"\(and 1 more\)"):
+def test_more_than_one_mistake_is_named(mapping: Mapping) -> None:
+    with pytest.raises(RecollectError, match=r"\(also wrong: seed\)"):
         Mix.from_mapping(mapping(batch_size=0, seed=-1))
 
 
@@ -163,6 +163,16 @@ def test_changes_are_stages_of_the_timeline() -> None:
     assert timeline.stages[1].shares == tuple(Fraction(n, 20) for n in (12, 5, 2, 1))
     assert mix_from_yaml(YAML).timeline.firsts == [0]
     assert mix_from_yaml(mix_from_yaml(YAML + CHANGES).to_json()) == mix_from_yaml(YAML + CHANGES)
+
+
+@pytest.mark.parametrize("first_step", [1000, 1001])
+def test_a_change_beyond_the_last_step_can_be_read_but_not_sealed(first_step: int) -> None:
+    mix_from_yaml(YAML + CHANGES.replace("500", "999")).require_reach()
+    mix = mix_from_yaml(YAML + CHANGES.replace("500", str(first_step)))
+    with pytest.raises(RecollectError, match="the last step is 999") as caught:
+        mix.require_reach()
+    assert caught.value.reason is Reason.MIX_INVALID
+    assert caught.value.where == "changes[1].first_step"
 
 
 @pytest.mark.parametrize(
