@@ -40,6 +40,7 @@ class Reason(IntEnum):
     LIMIT_VIOLATED = 211
     MEASUREMENT_INVALID = 212
     MEASURES_DIFFER = 213
+    PLAN_AMBIGUOUS = 214
 
     DEIDENTIFICATION_FAILED = 300
     POLICY_INVALID = 301
@@ -170,6 +171,12 @@ CATALOG: Mapping[Reason, Consequence] = {
     ),
     Reason.PLAN_UNKNOWN: _means(
         "NOT_FOUND", 66, "No such plan is in the ledger.", "Seal the mix with `recollect mix seal`."
+    ),
+    Reason.PLAN_AMBIGUOUS: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "Several plans have an id that begins so.",
+        "Give more digits of the id; `recollect mix list` lists the plans.",
     ),
     Reason.PLAN_OUT_OF_RANGE: _means(
         "OUT_OF_RANGE",

@@ -20,6 +20,7 @@ from ..v1 import mix_pb2 as wire
 from ..v1.mix_pb2_grpc import MixServiceServicer
 from .crew import Crew
 from .measure_frames import encode_measures
+from .plan_pages import page_of
 from .planbook import PlanBook
 from .preview_frames import preview_to_wire
 from .replay import ReplayStore, Snapshot
@@ -89,6 +90,13 @@ class MixServicer(MixServiceServicer):
         return wire.GetPlanResponse(plan_json=self._planbook.sealed(request.plan_id).to_json())
 
     @translated
+    async def ListPlans(
+        self, request: wire.ListPlansRequest, context: Context
+    ) -> wire.ListPlansResponse:
+        """Lists the sealed plans, page by page."""
+        return page_of(self._planbook.sealings(request.prefix), request)
+
+    @translated
     async def GetMeasures(
         self, request: wire.GetMeasuresRequest, context: Context
     ) -> AsyncIterator[wire.GetMeasuresResponse]:
@@ -106,6 +114,7 @@ class MixServicer(MixServiceServicer):
         """
         snapshot = self._store.snapshot()
         mix = mix_from_yaml(mix_yaml)
+        mix.require_reach()
         if mix.max_length > self._max_length:
             raise RecollectError(
                 Reason.MIX_INVALID,

@@ -41,6 +41,7 @@ SCOPES: Mapping[str, frozenset[Scope]] = {
     "/recollect.v1.MixService/PreviewMix": _MIXER_OR_AUDITOR,
     "/recollect.v1.MixService/SealPlan": _MIXER,
     "/recollect.v1.MixService/GetPlan": _ANYBODY,
+    "/recollect.v1.MixService/ListPlans": _ANYBODY,
     "/recollect.v1.MixService/GetMeasures": _ANYBODY,
     "/recollect.v1.StreamService/Fetch": _TRAINER,
     "/recollect.v1.StreamService/Ack": _TRAINER,

@@ -122,6 +122,7 @@ def _requests(site: Site, *, exists: bool) -> dict[str, list[object]]:
         "/recollect.v1.MixService/PreviewMix": [mix_pb2.PreviewMixRequest(mix_yaml=mix)],
         "/recollect.v1.MixService/SealPlan": [mix_pb2.SealPlanRequest(mix_yaml=mix)],
         "/recollect.v1.MixService/GetPlan": [mix_pb2.GetPlanRequest(plan_id=plan)],
+        "/recollect.v1.MixService/ListPlans": [mix_pb2.ListPlansRequest(prefix=plan)],
         "/recollect.v1.MixService/GetMeasures": [
             mix_pb2.GetMeasuresRequest(plan_id=plan, source=source)
         ],

@@ -440,6 +440,110 @@ class GetPlanResponse(_message.Message):
 Global___GetPlanResponse: _TypeAlias = GetPlanResponse  # noqa: Y015
 
 @_typing.final
+class ListPlansRequest(_message.Message):
+    """Asks for a page of the sealed plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Only plans whose id begins so; empty for all."""
+    page_size: _builtins.int
+    """Most plans of the page; 0 for 1,000, and never more than that."""
+    page_token: _builtins.str
+    """What the page before gave as next_page_token; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansRequest: _TypeAlias = ListPlansRequest  # noqa: Y015
+
+@_typing.final
+class PlanSummary(_message.Message):
+    """What a plan is, in short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    MIX_FIELD_NUMBER: _builtins.int
+    NUM_STEPS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    SEALED_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """Its id."""
+    mix: _builtins.str
+    """Name of its mix."""
+    num_steps: _builtins.int
+    """Steps of the plan."""
+    unit: _builtins.str
+    """What its shares count: examples, tokens or supervised_tokens."""
+    purpose: _store_pb2.Purpose.ValueType
+    """Whether it is to train or to evaluate."""
+    sealed_time: _builtins.str
+    """When it was sealed: RFC 3339, UTC."""
+    actor: _builtins.str
+    """Who sealed it."""
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        mix: _builtins.str = ...,
+        num_steps: _builtins.int = ...,
+        unit: _builtins.str = ...,
+        purpose: _store_pb2.Purpose.ValueType = ...,
+        sealed_time: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "mix", b"mix", "num_steps", b"num_steps", "plan_id", b"plan_id", "purpose", b"purpose", "sealed_time", b"sealed_time", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSummary: _TypeAlias = PlanSummary  # noqa: Y015
+
+@_typing.final
+class ListPlansResponse(_message.Message):
+    """A page of the sealed plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """What to ask with for the next page; empty after the last."""
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanSummary]:
+        """In the order in which they were sealed."""
+
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[Global___PlanSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansResponse: _TypeAlias = ListPlansResponse  # noqa: Y015
+
+@_typing.final
 class GetMeasuresRequest(_message.Message):
     """Asks for the lengths of a source's examples."""
 

@@ -55,6 +55,11 @@ class MixServiceStub:
                 request_serializer=recollect_dot_v1_dot_mix__pb2.GetPlanRequest.SerializeToString,
                 response_deserializer=recollect_dot_v1_dot_mix__pb2.GetPlanResponse.FromString,
                 _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/recollect.v1.MixService/ListPlans',
+                request_serializer=recollect_dot_v1_dot_mix__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=recollect_dot_v1_dot_mix__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
         self.GetMeasures = channel.unary_stream(
                 '/recollect.v1.MixService/GetMeasures',
                 request_serializer=recollect_dot_v1_dot_mix__pb2.GetMeasuresRequest.SerializeToString,
@@ -94,6 +99,13 @@ class MixServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPlans(self, request, context):
+        """Lists the sealed plans in the order in which they were sealed, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMeasures(self, request, context):
         """Streams the lengths that the batches of a plan depend on, source by source.
         """
@@ -123,6 +135,11 @@ def add_MixServiceServicer_to_server(servicer, server):
                     servicer.GetPlan,
                     request_deserializer=recollect_dot_v1_dot_mix__pb2.GetPlanRequest.FromString,
                     response_serializer=recollect_dot_v1_dot_mix__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=recollect_dot_v1_dot_mix__pb2.ListPlansRequest.FromString,
+                    response_serializer=recollect_dot_v1_dot_mix__pb2.ListPlansResponse.SerializeToString,
             ),
             'GetMeasures': grpc.unary_stream_rpc_method_handler(
                     servicer.GetMeasures,
@@ -239,6 +256,33 @@ class MixService:
             '/recollect.v1.MixService/GetPlan',
             recollect_dot_v1_dot_mix__pb2.GetPlanRequest.SerializeToString,
             recollect_dot_v1_dot_mix__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recollect.v1.MixService/ListPlans',
+            recollect_dot_v1_dot_mix__pb2.ListPlansRequest.SerializeToString,
+            recollect_dot_v1_dot_mix__pb2.ListPlansResponse.FromString,
             options,
             channel_credentials,
             insecure,

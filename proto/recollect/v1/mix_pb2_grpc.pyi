@@ -41,6 +41,8 @@ class MixServiceStub:
     """Seals mix, snapshot and tokenizer under one plan id, and records it in the ledger."""
     GetPlan: _grpc.UnaryUnaryMultiCallable[_mix_pb2.GetPlanRequest, _mix_pb2.GetPlanResponse]
     """Returns a sealed plan."""
+    ListPlans: _grpc.UnaryUnaryMultiCallable[_mix_pb2.ListPlansRequest, _mix_pb2.ListPlansResponse]
+    """Lists the sealed plans in the order in which they were sealed, page by page."""
     GetMeasures: _grpc.UnaryStreamMultiCallable[_mix_pb2.GetMeasuresRequest, _mix_pb2.GetMeasuresResponse]
     """Streams the lengths that the batches of a plan depend on, source by source."""
 
@@ -57,6 +59,8 @@ class MixServiceAsyncStub(MixServiceStub):
     """Seals mix, snapshot and tokenizer under one plan id, and records it in the ledger."""
     GetPlan: _aio.UnaryUnaryMultiCallable[_mix_pb2.GetPlanRequest, _mix_pb2.GetPlanResponse]  # type: ignore[assignment]
     """Returns a sealed plan."""
+    ListPlans: _aio.UnaryUnaryMultiCallable[_mix_pb2.ListPlansRequest, _mix_pb2.ListPlansResponse]  # type: ignore[assignment]
+    """Lists the sealed plans in the order in which they were sealed, page by page."""
     GetMeasures: _aio.UnaryStreamMultiCallable[_mix_pb2.GetMeasuresRequest, _mix_pb2.GetMeasuresResponse]  # type: ignore[assignment]
     """Streams the lengths that the batches of a plan depend on, source by source."""
 
@@ -94,6 +98,14 @@ class MixServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mix_pb2.GetPlanResponse, _abc.Awaitable[_mix_pb2.GetPlanResponse]]:
         """Returns a sealed plan."""
+
+    @_abc_1.abstractmethod
+    def ListPlans(
+        self,
+        request: _mix_pb2.ListPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_mix_pb2.ListPlansResponse, _abc.Awaitable[_mix_pb2.ListPlansResponse]]:
+        """Lists the sealed plans in the order in which they were sealed, page by page."""
 
     @_abc_1.abstractmethod
     def GetMeasures(
