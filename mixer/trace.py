@@ -3,7 +3,8 @@
 One entry a row: its position, its source and how many rows of that source came before (`ordinal`),
 the pass over the source (`epoch`), which of its examples it is, and the step and rank that train on
 it. The laws can be read off it: count the rows of a source up to any position, and compare with its
-share of them.
+share of them. Where the lengths of examples matter, the tokens of each row stand there as well, so
+that shares of tokens can be counted in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from .batch import Batch
 from .dealing import Dealing
 from .errors import Reason, RecollectError
-from .packing import Packing
+from .packing import Packing, Pieces
 from .plan import Erased, Plan
 
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -42,7 +43,8 @@ def trace(
     The columns are position, source (its number in the plan), ordinal, epoch, example, step and,
     for a number of ranks, rank. Where rows are packs, `example` is the number of the pack. Asked
     for pieces, there is an entry for each piece: the number of the pack is in `row`, and `example`,
-    `start` and `stop` (tokens of the example) stand at the end.
+    `start` and `stop` (tokens of the example) follow. A plan that counts tokens or packs ends with
+    `tokens` and `supervised_tokens`: what the row holds, or the piece, without what was erased.
 
     Args:
         plan: the plan.
@@ -77,11 +79,14 @@ def trace(
     return _chunks(plan, first, end, dealing, pieces, erased)
 
 
-def columns_of(*, world_size: int | None = None, pieces: bool = False) -> tuple[str, ...]:
+def columns_of(
+    plan: Plan, *, world_size: int | None = None, pieces: bool = False
+) -> tuple[str, ...]:
     """Names of the columns of a trace."""
     names = ["position", "source", "ordinal", "epoch", "row" if pieces else "example", "step"]
     names += ["rank"] if world_size is not None else []
     names += ["example", "start", "stop"] if pieces else []
+    names += ["tokens", "supervised_tokens"] if plan.needs_measures else []
     return tuple(names)
 
 
@@ -100,7 +105,7 @@ def _chunks(
         batch = plan.at(
             np.arange(first, last, dtype=np.int64), step=first // batch_size, erased=erased
         )
-        columns = {
+        columns: dict[str, Integers] = {
             "position": batch.positions,
             "source": batch.sources,
             "ordinal": batch.ordinals,
@@ -110,7 +115,11 @@ def _chunks(
         }
         if dealing is not None:
             columns["rank"] = _ranks(dealing, first, last)
-        yield _pieces(plan, batch, columns, erased) if pieces else columns
+        if pieces:
+            columns = _by_piece(plan, batch, columns, erased)
+        elif plan.needs_measures:
+            columns |= _tokens(plan, batch, erased)
+        yield columns
         first = last
 
 
@@ -123,10 +132,51 @@ def _ranks(dealing: Dealing, first: int, last: int) -> Integers:
     return ranks[skipped : skipped + last - first]
 
 
-def _pieces(
+def _by_piece(
     plan: Plan, batch: Batch, columns: Mapping[str, Integers], erased: Erased | None
-) -> Columns:
+) -> dict[str, Integers]:
     """The same with an entry for each piece of a row."""
     found = plan.pieces(batch, erased)
     repeated = {name: column[found.rows] for name, column in columns.items()}
-    return repeated | {"example": found.examples, "start": found.starts, "stop": found.stops}
+    return repeated | {
+        "example": found.examples,
+        "start": found.starts,
+        "stop": found.stops,
+        "tokens": found.stops - found.starts,
+        "supervised_tokens": _supervised(plan, batch, found),
+    }
+
+
+def _tokens(plan: Plan, batch: Batch, erased: Erased | None) -> dict[str, Integers]:
+    """The tokens of each row."""
+    if erased:
+        found = plan.pieces(batch, erased)
+        parts = (found.stops - found.starts, _supervised(plan, batch, found))
+        tokens, supervised = (_summed(part, found.rows, batch.positions.size) for part in parts)
+    else:
+        tokens, supervised = np.empty_like(batch.examples), np.empty_like(batch.examples)
+        for index, rows in enumerate(plan.source_rows):
+            here = batch.sources == index
+            tokens[here] = rows.tokens[batch.examples[here]]
+            supervised[here] = rows.supervised_tokens[batch.examples[here]]
+    return {"tokens": tokens, "supervised_tokens": supervised}
+
+
+def _supervised(plan: Plan, batch: Batch, pieces: Pieces) -> Integers:
+    """The tokens of each piece that carry loss."""
+    supervised = np.zeros_like(pieces.examples)
+    sources = batch.sources[pieces.rows]
+    for index, rows in enumerate(plan.source_rows):
+        here = sources == index
+        if rows.measures is not None:
+            supervised[here] = rows.measures.supervised(
+                pieces.examples[here], pieces.starts[here], pieces.stops[here]
+            )
+    return supervised
+
+
+def _summed(values: Integers, rows: Integers, num_rows: int) -> Integers:
+    """The sum over each row of a value of its pieces."""
+    sums = np.zeros(num_rows, dtype=np.int64)
+    np.add.at(sums, rows, values)
+    return sums

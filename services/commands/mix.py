@@ -1,4 +1,4 @@
-"""`recollect mix`: validates, previews, seals, traces and compares mixes."""
+"""`recollect mix`: validates, previews, seals, lists, traces and compares mixes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,28 @@ from ..client import JOB_SECONDS, connect
 from ..yaml_text import mix_from_yaml
 from . import mix_policy
 from .mix_compare import compare
-from .mix_files import find_plan, read_mix, read_text, require_folder, write_text
+from .mix_files import (
+    ABOUT_MIX,
+    ABOUT_POLICY,
+    PLAN_HELP,
+    find_plan,
+    naming,
+    read_mix,
+    read_text,
+    require_folder,
+    write_text,
+)
+from .mix_list import list_plans, show
 from .mix_preview import preview_json, preview_tables
 from .mix_propose import check_record, propose
 from .mix_trace import trace
 from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, table
 
-app = typer.Typer(help="Validate, preview, seal, trace and compare mixes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Validate, preview, seal, list, trace and compare mixes.", no_args_is_help=True
+)
 
+PlanArgument = Annotated[str, typer.Argument(help=PLAN_HELP)]
 MixArgument = Annotated[Path, typer.Argument(help="YAML file of the mix.")]
 
 
@@ -31,10 +45,9 @@ def check(
     mix: MixArgument, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False
 ) -> None:
     """Validate a mix against what the store holds and the ratio policy of the service."""
-    with connect(server) as client:
-        answer = client.mix.CheckMix(
-            wire.CheckMixRequest(mix_yaml=read_mix(mix)), timeout=JOB_SECONDS
-        )
+    request = wire.CheckMixRequest(mix_yaml=read_mix(mix))
+    with naming(mix, "mix", ABOUT_MIX), connect(server) as client:
+        answer = client.mix.CheckMix(request, timeout=JOB_SECONDS)
     if as_json:
         print_json({"valid": True, "fingerprint": answer.fingerprint})
     else:
@@ -62,12 +75,17 @@ def preview(
         world_sizes=worlds or (),
         policy_yaml=read_text(policy, "ratio policy") if policy else "",
     )
-    with connect(server) as client:
+    with (
+        naming(mix, "mix", ABOUT_MIX),
+        naming(policy, "policy", ABOUT_POLICY),
+        connect(server) as client,
+    ):
         answer = client.mix.PreviewMix(request, timeout=JOB_SECONDS)
+    recipe = mix_from_yaml(mix_yaml)
     if as_json:
-        print_json(preview_json(answer))
+        print_json(preview_json(answer, recipe))
         return
-    for part in preview_tables(answer, mix_from_yaml(mix_yaml).unit):
+    for part in preview_tables(answer, recipe):
         console.print(part, highlight=False)
 
 
@@ -82,11 +100,9 @@ def seal(
 ) -> None:
     """Seal a mix, the store's present snapshot and the tokenizer to a plan, and print its id."""
     require_folder(output)
-    with connect(server) as client:
-        answer = client.mix.SealPlan(
-            wire.SealPlanRequest(mix_yaml=read_mix(mix), actor=getpass.getuser()),
-            timeout=JOB_SECONDS,
-        )
+    request = wire.SealPlanRequest(mix_yaml=read_mix(mix), actor=getpass.getuser())
+    with naming(mix, "mix", ABOUT_MIX), connect(server) as client:
+        answer = client.mix.SealPlan(request, timeout=JOB_SECONDS)
     if output is not None:
         write_text(output, answer.plan_json)
     if as_json:
@@ -97,8 +113,8 @@ def seal(
 
 @app.command(epilog="Example: recollect mix diff PLAN_ID plan.json")
 def diff(
-    one: Annotated[str, typer.Argument(help="Id of a plan, or a file of its JSON.")],
-    other: Annotated[str, typer.Argument(help="Id of another plan, or a file of its JSON.")],
+    one: PlanArgument,
+    other: PlanArgument,
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
 ) -> None:
@@ -134,6 +150,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 
+app.command("list", epilog="Example: recollect mix list")(list_plans)
+app.command(epilog="Example: recollect mix show 8eb9bafb")(show)
 app.command(epilog="Example: recollect mix trace PLAN_ID --from 0 --to 640 --world 8")(trace)
 app.command(epilog="Example: recollect mix compare support.yaml --world 4")(compare)
 app.command(

@@ -11,8 +11,7 @@ import typer
 from ...mixer.limits import ANY_SHARE, BASIS_POINTS, Limits, Margin, Range, check_limits
 from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
-from ..yaml_text import mix_from_yaml
-from .mix_files import read_mix
+from .mix_files import ABOUT_MIX, naming, read_recipe
 from .terminal import JsonOption, console, print_json, table
 
 app = typer.Typer(help="Check floors and ceilings of shares.", no_args_is_help=True)
@@ -30,10 +29,11 @@ def check(
     read = read_ratio_policy(policy)
     margins: list[Margin] = []
     if mix is not None:
-        recipe = mix_from_yaml(read_mix(mix))
+        recipe = read_recipe(mix)
         roles = {item.source: item.role for item in recipe.sources}
         stages = [stage.shares for stage in recipe.timeline.stages]
-        limits = check_limits(read, roles, *stages)
+        with naming(mix, "mix", ABOUT_MIX):
+            limits = check_limits(read, roles, *stages)
         margins = _narrowest(limits, stages)
     if as_json:
         print_json(

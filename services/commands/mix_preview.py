@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from rich.console import RenderableType
 
-from ...mixer.mix import Unit
+from ...mixer.mix import Mix, Unit
 from ...mixer.shares import format_percent
 from ...v1 import mix_pb2 as wire
 from ..roles import role_word
@@ -20,9 +20,9 @@ _THOUSANDS = ("", " k", " M", " G", " T", " P")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def preview_tables(answer: wire.PreviewMixResponse, unit: Unit) -> Iterator[RenderableType]:
+def preview_tables(answer: wire.PreviewMixResponse, mix: Mix) -> Iterator[RenderableType]:
     """What is served, what it is made of, and how it keeps to what was agreed."""
-    yield _rows(answer, unit)
+    yield _rows(answer, mix.unit)
     yield _contents(answer)
     if len(answer.stages) > 1:
         yield _stages(answer)
@@ -33,6 +33,12 @@ def preview_tables(answer: wire.PreviewMixResponse, unit: Unit) -> Iterator[Rend
     notes = [f"Working out batches takes at most {_size(answer.peak_bytes)} of memory."]
     if any(row.estimated for row in answer.sources):
         notes.append("~ estimated: the last pass is too long to look at every row.")
+    for index in mix.unreached(answer.num_steps):
+        first_step = mix.changes[index].first_step
+        notes.append(
+            f"The change at step {first_step:,} never takes effect: step {answer.num_steps - 1:,} "
+            "is the last."
+        )
     yield "\n".join(notes)
 
 
@@ -171,7 +177,7 @@ def _size(num_bytes: int) -> str:
     return f"{amount:.0f} {_UNITS[unit]}"
 
 
-def preview_json(answer: wire.PreviewMixResponse) -> dict[str, object]:
+def preview_json(answer: wire.PreviewMixResponse, mix: Mix) -> dict[str, object]:
     """The whole preview for programs."""
     return {
         "num_steps": answer.num_steps,
@@ -181,6 +187,9 @@ def preview_json(answer: wire.PreviewMixResponse) -> dict[str, object]:
         "stages": [
             {"first_step": stage.first_step, "shares": list(stage.shares)}
             for stage in answer.stages
+        ],
+        "unreached_changes": [
+            mix.changes[index].first_step for index in mix.unreached(answer.num_steps)
         ],
         "limits": [
             {

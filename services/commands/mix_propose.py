@@ -19,8 +19,15 @@ from ...mixer.proposers import replay
 from ...mixer.ramp import Ramp
 from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
-from ..yaml_text import mix_from_yaml, proposer_from_yaml
-from .mix_files import read_mix, read_text, require_folder, write_text
+from ..yaml_text import proposer_from_yaml
+from .mix_files import (
+    ABOUT_SHARES,
+    naming,
+    read_recipe,
+    read_text,
+    require_folder,
+    write_text,
+)
 from .terminal import JsonOption, console, print_json
 
 NO_LIMITS = RatioPolicy(name="none")
@@ -46,13 +53,14 @@ def propose(
 ) -> None:
     """Print the changes of shares that a policy would make, ready for the mix; change nothing."""
     require_folder(record)
-    recipe = mix_from_yaml(read_mix(mix))
-    limits = Limits.of(
-        NO_LIMITS if policy is None else read_ratio_policy(policy),
-        {item.source: item.role for item in recipe.sources},
-    )
-    chosen = proposer_from_yaml(read_text(proposer, "proposer"))
-    found = list(_proposals(chosen, recipe, limits, observations))
+    recipe = read_recipe(mix)
+    agreed = NO_LIMITS if policy is None else read_ratio_policy(policy)
+    with naming(policy, "policy", ABOUT_SHARES):
+        limits = Limits.of(agreed, {item.source: item.role for item in recipe.sources})
+    text = read_text(proposer, "proposer")
+    with naming(proposer, "proposer", ABOUT_SHARES):
+        chosen = proposer_from_yaml(text)
+        found = list(_proposals(chosen, recipe, limits, observations))
     if record is not None:
         write_text(record, "".join(f"{item.to_json()}\n" for item in found))
     names = [item.source for item in recipe.sources]

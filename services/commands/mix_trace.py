@@ -17,7 +17,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.trace import Columns, columns_of
 from ...mixer.trace import trace as traced
 from ..durable import atomic_file
-from .mix_files import find_plan
+from .mix_files import PLAN_HELP, find_plan
 from .terminal import DEFAULT_SERVER, ServerOption, notes
 
 Named: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -27,7 +27,7 @@ Writer: TypeAlias = Callable[[IO[bytes], Sequence[str], Iterator[Named]], int]
 
 
 def trace(
-    plan: Annotated[str, typer.Argument(help="Id of a plan, or a file of its JSON.")],
+    plan: Annotated[str, typer.Argument(help=PLAN_HELP)],
     first: Annotated[int, typer.Option("--from", help="The first position.")] = 0,
     last: Annotated[
         int | None,
@@ -48,8 +48,9 @@ def trace(
     """Write what a plan serves, row by row: position, source, ordinal, epoch, example, step, rank.
 
     Whoever counts the rows of a source up to any position can check the shares without this
-    program. A plan that counts tokens or packs needs the service for the lengths of its examples;
-    of any other, a file of its JSON is enough.
+    program. A plan that counts tokens or packs also gets the columns tokens and supervised_tokens,
+    and needs the service for the lengths of its examples; of any other, a file of its JSON is
+    enough.
     """
     write = _writer(output)
     found = find_plan(plan, server, with_measures=True)
@@ -57,7 +58,7 @@ def trace(
         traced(found, first, last, world_size=world, pieces=pieces),
         [source.name for source in found.sources],
     )
-    columns = columns_of(world_size=world, pieces=pieces)
+    columns = columns_of(found, world_size=world, pieces=pieces)
     if output is None:
         _write_rows(sys.stdout, columns, chunks)
         return

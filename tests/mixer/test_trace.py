@@ -41,7 +41,7 @@ def test_a_trace_says_what_the_shards_hold(data: st.DataObject, is_packed: bool)
     erased = {"refusals": np.array([0, 3]), "tickets": np.arange(100)}
     erased = data.draw(st.sampled_from([{}, erased]))
     found = joined(trace(plan, first, last, world_size=world_size, erased=erased))
-    assert tuple(found) == columns_of(world_size=world_size)
+    assert tuple(found) == columns_of(plan, world_size=world_size)
     assert found["position"].tolist() == list(range(first, last))
     for step in range(first // 10, (last - 1) // 10 + 1):
         for rank in range(world_size):
@@ -61,7 +61,7 @@ def test_a_trace_says_what_the_shards_hold(data: st.DataObject, is_packed: bool)
 def test_a_trace_of_pieces_lists_each_piece_of_each_pack() -> None:
     erased = {"general": np.arange(0, 90, 2)}
     found = joined(trace(PACKED, 25, 300, world_size=3, pieces=True, erased=erased))
-    assert tuple(found) == columns_of(world_size=3, pieces=True)
+    assert tuple(found) == columns_of(PACKED, world_size=3, pieces=True)
     plain = joined(trace(PACKED, 25, 300, world_size=3, erased=erased))
     rows = dict(zip(plain["position"].tolist(), plain["example"].tolist(), strict=True))
     assert all(
@@ -74,9 +74,35 @@ def test_a_trace_of_pieces_lists_each_piece_of_each_pack() -> None:
         for row, *piece in zip(*(c.tolist() for c in PACKED.pieces(batch, erased)), strict=True):
             expected.append((int(batch.positions[row]), int(batch.sources[row]), *piece))
     expected = [entry for entry in expected if 25 <= entry[0] < 300]
-    assert [(e[0], e[1], *e[-3:]) for e in entries] == expected
+    assert [(e[0], e[1], *e[-5:-2]) for e in entries] == expected
     general = NAMES.index("general")
-    assert not [e for e in entries if e[1] == general and e[-3] % 2 == 0]
+    assert not [e for e in entries if e[1] == general and e[-5] % 2 == 0]
+
+
+@pytest.mark.parametrize("erased", [{}, {"general": np.arange(0, 90, 2)}])
+def test_the_tokens_of_a_row_are_those_of_its_pieces(erased: dict[str, Any]) -> None:
+    by_row = joined(trace(PACKED, 25, 300, erased=erased))
+    by_piece = joined(trace(PACKED, 25, 300, pieces=True, erased=erased))
+    assert (by_piece["tokens"] == by_piece["stop"] - by_piece["start"]).all()
+    for name in ("tokens", "supervised_tokens"):
+        sums = np.bincount(by_piece["position"] - 25, weights=by_piece[name])
+        assert sums.tolist() == by_row[name].tolist()
+    assert 0 < by_row["supervised_tokens"].sum() < by_row["tokens"].sum()
+
+
+@pytest.mark.parametrize("unit", ["tokens", "supervised_tokens"])
+def test_shares_of_tokens_can_be_checked_from_the_trace_alone(unit: str) -> None:
+    plan = measured_plan(unit=unit, packing="none", batch_size=10, num_steps=40)
+    found = joined(trace(plan))
+    served = [found[unit][found["source"] == index].sum() for index in range(len(NAMES))]
+    longest = found[unit].max()
+    for source, amount in zip(plan.sources, served, strict=True):
+        assert abs(amount - source.share * int(sum(served))) <= longest
+
+
+def test_a_plan_that_knows_no_lengths_says_no_tokens() -> None:
+    assert "tokens" not in columns_of(PLAIN, world_size=2)
+    assert "tokens" not in joined(trace(PLAIN, 0, 5))
 
 
 def test_a_trace_begins_and_ends_where_it_is_told() -> None:

@@ -57,6 +57,13 @@ def propose(files: Path, policy: str, *more: str) -> subprocess.CompletedProcess
     return run_command("mix", "propose", str(files / "mix.yaml"), str(files / policy), *more)
 
 
+def test_errors_of_a_proposer_name_its_file(files: Path) -> None:
+    path = files / "ramp.yaml"
+    path.write_text(RAMP.replace("support: 6000", "nobody: 6000"), encoding="utf-8")
+    error = json.loads(propose(files, "ramp.yaml", "--json").stderr)["error"]
+    assert (error["reason"], error["where"]) == ("POLICY_INVALID", f"{path}: points[1].shares")
+
+
 def test_what_is_proposed_becomes_part_of_the_mix(files: Path) -> None:
     done = propose(files, "loop.yaml", "--observations", str(files / "losses.jsonl"))
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ def test_a_mix_below_a_floor_is_refused_by_check_preview_and_seal(run: Run, tmp_
         result = run("mix", command, mix, "--json")
         error = json.loads(result.stderr)["error"]
         assert (error["reason"], result.returncode) == ("LIMIT_VIOLATED", 65)
-        assert error["where"] == "stages[1]"
+        assert error["where"] == f"{mix}: stages[1]"
         assert "roles.refusal has 3 %" in error["message"]
     # A policy of one's own may be tried, but not sealed with.
     open_policy = tmp_path / "open.yaml"
@@ -53,6 +53,7 @@ TROUBLE = [
     pytest.param({"packing": "none", "max_length": 2}, "MIX_INVALID", "sources[0]",
                  id="nothing-to-learn"),
     pytest.param({"max_length": 1 << 20}, "MIX_INVALID", "max_length", id="too-long"),
+    pytest.param({"num_steps": 30}, "MIX_INVALID", "changes[0].first_step", id="change-too-late"),
 ]  # fmt: skip
 
 
@@ -66,7 +67,8 @@ def test_bad_mixes_of_tokens_are_refused_with_one_error(
     for command in ("check", "preview", "seal"):
         result = run("mix", command, mix, "--json")
         error = json.loads(result.stderr)["error"]
-        assert (error["reason"], error["where"], result.returncode) == (reason, where, 65)
+        assert (error["reason"], result.returncode) == (reason, 65)
+        assert error["where"] == f"{mix}: {where}"
         assert result.stdout == ""
 
 
@@ -141,7 +143,25 @@ def test_a_policy_is_checked_without_a_service(place: Path, tmp_path: Path) -> N
     mix = written(tmp_path, changes=[{"first_step": 1, "shares": shares}])
     result = here(*command, mix, "--json")
     assert result.returncode == 65
-    assert json.loads(result.stderr)["error"]["reason"] == "LIMIT_VIOLATED"
+    error = json.loads(result.stderr)["error"]
+    assert (error["reason"], error["where"]) == ("LIMIT_VIOLATED", f"{mix}: stages[1]")
+
+
+def test_errors_name_the_file_that_was_given(run: Run, tmp_path: Path) -> None:
+    mix, policy = written(tmp_path), tmp_path / "open.yaml"
+    policy.write_text("name: open\nroles: {nobody: {floor: 1}}\n", encoding="utf-8")
+    for command in (("preview", mix, "--policy", policy), ("policy", "check", policy)):
+        error = json.loads(run("mix", *command, "--json").stderr)["error"]
+        assert (error["reason"], error["where"][: len(str(policy))]) == (
+            "POLICY_INVALID",
+            str(policy),
+        )
+    mix.write_text("[]", encoding="utf-8")
+    for command in (("check", mix), ("seal", mix), ("compare", mix), ("propose", mix, policy)):
+        error = json.loads(run("mix", *command, "--json").stderr)["error"]
+        assert (error["reason"], error["where"]) == ("MIX_INVALID", str(mix))
+    error = json.loads(here("mix", "check", mix, "--json").stderr)["error"]
+    assert (error["reason"], error["where"]) == ("SERVER_UNAVAILABLE", "127.0.0.1:1")
 
 
 def test_measures_are_refused_where_there_are_none_to_give(
