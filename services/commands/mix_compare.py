@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from ...mixer.mix import Mix, Unit
+from ...mixer.packing import Packing
 from ...mixer.peers import PeerRow
 from ...mixer.peers import compare as compare_rules
-from ..yaml_text import mix_from_yaml
-from .mix_files import read_mix, require_folder, write_text
+from .mix_files import read_recipe, require_folder, write_text
 from .terminal import JsonOption, console, notes, print_json, table
 
 
@@ -30,10 +31,12 @@ def compare(
 ) -> None:
     """Show what the shares of a mix would become under the rules of other loaders.
 
-    Every rule serves the shares of the first step, in rows; no service is needed.
+    Every rule serves the shares of the first step, in rows of one example; what else the mix asks
+    for is left out, and named. No service is needed. "Off own rows" is how far a rank is from the
+    shares of the rows that it got itself; `mix preview` says how far it is from what it is owed.
     """
     require_folder(picture)
-    recipe = mix_from_yaml(read_mix(mix))
+    recipe = read_recipe(mix)
     # Who rests at the first step is not mixed there.
     present = [item for item in recipe.sources if item.share]
     shares = [item.share for item in present]
@@ -54,15 +57,35 @@ def compare(
         )
         write_text(picture, drawn)
         notes.print(f"drawn: {picture}", highlight=False, markup=False)
+    for line in _left_out(recipe):
+        notes.print(f"left out: {line}", highlight=False, markup=False)
     if as_json:
         print_json([_row_json(row) for row in rows])
         return
     title = f"{num_batches:,} batches of {recipe.batch_size} rows, {world} ranks"
     for part in _tables(rows, rarest=rarest, title=title):
         console.print(part, highlight=False)
+    console.print(_OWN_ROWS, highlight=False)
     for row in rows:
         if row.refusal:
             console.print(f"{row.rule.name}: {row.refusal}", highlight=False, markup=False)
+
+
+_OWN_ROWS = (
+    "off own rows: how far a rank is from the shares of the rows that it got itself. `recollect\n"
+    "mix preview` says how far it is from what it is owed, its part of the rows of all ranks."
+)
+
+
+def _left_out(recipe: Mix) -> Iterator[str]:
+    """What the mix asks for that the comparison does not follow."""
+    if recipe.unit is not Unit.EXAMPLES:
+        yield f"unit; shares count rows here, not {recipe.unit.replace('_', ' ')}"
+    if recipe.packing is not Packing.NONE:
+        yield f"packing; a row is one example here, not a pack ({recipe.packing})"
+    if recipe.changes:
+        first = recipe.changes[0].first_step
+        yield f"changes; the shares of the first step hold here also from step {first} on"
 
 
 def _tables(rows: Sequence[PeerRow], *, rarest: str, title: str) -> list[Table]:
@@ -88,7 +111,7 @@ def _tables(rows: Sequence[PeerRow], *, rarest: str, title: str) -> list[Table]:
         for name, figures in served
     ]
     points = ("rule", "batch", "1,000 rows", "in the end", "rows off")
-    ranks = ("rule", "batches without", "least", "most", "rows off")
+    ranks = ("rule", "batches without", "least", "most", "off own rows")
     return [
         table(f"{title}: percentage points off, at worst", points, by_batch, numbers=4),
         table(f"Who gets {rarest}", ranks, by_rank, numbers=4),

@@ -16,7 +16,7 @@ import pytest
 from recollect.services.yaml_text import proposer_from_yaml
 
 from .conftest import run_command
-from .mixing import SOURCES, Run, fetched, here, served, written
+from .mixing import MIX, SOURCES, Run, fetched, here, served, written
 
 
 def test_a_packed_plan_of_tokens_is_the_same_after_a_restart(place: Path, tmp_path: Path) -> None:
@@ -52,8 +52,12 @@ def test_a_preview_counts_what_the_trace_lists(run: Run, tmp_path: Path) -> None
         tokens[piece["source"]] += int(piece["stop"]) - int(piece["start"])
     served_rows = {(piece["position"], piece["source"]) for piece in pieces}
     counted = Counter(source for _, source in served_rows)
+    rows = list(csv.DictReader(io.StringIO(run("mix", "trace", plan_id).stdout)))
     learnt = 0
     for source in preview["sources"]:
+        here = [row for row in rows if row["source"] == source["source"]]
+        for count in ("tokens", "supervised_tokens"):
+            assert source[f"num_{count}"] == sum(int(row[count]) for row in here)
         assert source["num_tokens"] == tokens[source["source"]]
         assert source["num_rows"] == counted[source["source"]]
         assert source["epochs"] == source["num_rows"] / source["rows_per_pass"]
@@ -201,8 +205,36 @@ def test_a_mix_is_compared_with_the_rules_of_others(tmp_path: Path) -> None:
     assert figures["Recollect"]["worst_rank_rows"] < 1.05 + 0.7
     assert figures["Independent draws"]["batches_without_rarest"] > 0.2
     assert "refusals" in picture.read_text(encoding="utf-8")
-    shown = run_command("mix", "compare", mix, "--batches", "500", COLUMNS="80").stdout
-    assert max(map(len, shown.splitlines())) <= 80
+    told = run_command("mix", "compare", mix, "--batches", "500", COLUMNS="80")
+    assert max(map(len, told.stdout.splitlines())) <= 80
+    assert "off own rows: how far a rank is from the shares of the rows that" in told.stdout
+
+
+def test_a_comparison_names_what_it_leaves_out(tmp_path: Path) -> None:
+    options = ("--batches", "10", "--json")
+    compared = here("mix", "compare", written(tmp_path), *options)
+    assert json.loads(compared.stdout)
+    assert [line.split(";")[0] for line in compared.stderr.splitlines()] == [
+        "left out: unit",
+        "left out: packing",
+        "left out: changes",
+    ]
+    plain = written(tmp_path, unit="examples", packing="none", changes=[])
+    assert here("mix", "compare", plain, *options).stderr == ""
+
+
+def test_a_preview_names_changes_that_never_take_effect(run: Run, tmp_path: Path) -> None:
+    sources = [{**source} for source in MIX["sources"]]
+    sources[0]["on_exhaustion"] = "stop"
+    mix = written(tmp_path, sources=sources, num_steps=None, unit="examples", packing="none")
+    preview = json.loads(run("mix", "preview", mix, "--json").stdout)
+    assert preview["num_steps"] <= 30
+    assert preview["unreached_changes"] == [30]
+    assert "The change at step 30 never takes effect" in run("mix", "preview", mix).stdout
+    assert (
+        json.loads(run("mix", "preview", written(tmp_path), "--json").stdout)["unreached_changes"]
+        == []
+    )
 
 
 def test_the_mix_and_the_policy_of_the_guide_can_be_used(tmp_path: Path) -> None:
