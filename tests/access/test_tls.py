@@ -126,6 +126,27 @@ def test_a_service_that_another_ca_vouches_for_is_not_trusted(
     assert listed(site.address, site.credentials(token)) >= 1
 
 
+@pytest.mark.parametrize("held", ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nMIIB\n"])
+def test_a_ca_file_without_a_certificate_is_named_before_any_call(
+    tmp_path: Path, held: str
+) -> None:
+    ca = tmp_path / "ca.pem"
+    # Nobody listens there, and nobody is asked.
+    nowhere = "127.0.0.1:1"
+    for path in (ca, tmp_path / "none.pem", tmp_path):
+        ca.write_text(held, encoding="utf-8")
+        began = time.monotonic()
+        with pytest.raises(RecollectError) as caught, connect(nowhere, Credentials(ca=path)):
+            pass
+        assert (caught.value.reason, caught.value.where) == (Reason.CONFIG_INVALID, str(path))
+        trainer = trainer_client.connect(nowhere, credentials=Credentials(ca=path))
+        with pytest.raises(RecollectError) as caught:
+            trainer.plan("00" * 32)
+        trainer.close()
+        assert (caught.value.reason, caught.value.where) == (Reason.CONFIG_INVALID, str(path))
+        assert time.monotonic() - began < 5
+
+
 def test_a_certificate_counts_for_its_names_alone(site: Site) -> None:
     _, port = host_and_port(site.address)
     credentials = site.credentials(site.token(Scope.ADMIN))

@@ -178,7 +178,7 @@ def open_channel(
     """A channel to a service; it connects when it is first used.
 
     Raises:
-        Unreachable: CONFIG_INVALID where a file cannot be read.
+        Unreachable: CONFIG_INVALID where a file cannot be read, or the CA holds no certificate.
     """
     if address.startswith("unix:") or credentials.plaintext:
         channel = grpc.insecure_channel(address, options=options)
@@ -199,7 +199,24 @@ def _tls(credentials: Credentials) -> grpc.ChannelCredentials:
         )
     files = (credentials.ca, credentials.key, credentials.certificate)
     ca, key, certificate = (None if path is None else _read(path) for path in files)
+    if ca is not None and not _holds_certificate(ca):
+        raise Unreachable(
+            "CONFIG_INVALID",
+            "the file holds no certificate that can be read.",
+            where=str(credentials.ca),
+            fix="Name the CA's certificate (PEM) with --ca (RECOLLECT_CA), such as the ca.pem that "
+            "lies beside the service's keys.",
+        )
     return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+def _holds_certificate(pem: bytes) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 class _Details(NamedTuple):
