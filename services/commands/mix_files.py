@@ -38,8 +38,7 @@ ABOUT_MIX = frozenset(
 )
 """What may be wrong with a mix; other errors of a call say nothing of its file."""
 ABOUT_POLICY = frozenset({Reason.POLICY_INVALID})
-ABOUT_SHARES = frozenset({Reason.POLICY_INVALID, Reason.LIMIT_VIOLATED})
-"""What may be wrong with a policy where it is held against the sources of a mix."""
+ABOUT_LIMITS = frozenset({Reason.LIMIT_VIOLATED})
 
 
 def read_text(path: Path, noun: str) -> str:

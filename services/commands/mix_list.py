@@ -127,13 +127,14 @@ def _parts(plan: Plan) -> Iterator[RenderableType]:
 
 
 def _changes(mix: Mix) -> RenderableType:
+    names = [item.source for item in mix.sources]
     return table(
         "Changes",
         ("from step", "shares", "reason"),
         [
             (
                 f"{change.first_step:,}",
-                ", ".join(f"{name} {format_percent(s)}" for name, s in change.shares.items()),
+                ", ".join(f"{name} {format_percent(change.shares[name])}" for name in names),
                 change.reason,
             )
             for change in mix.changes

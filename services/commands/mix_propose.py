@@ -21,7 +21,8 @@ from ...mixer.shares import format_percent
 from ..ratio_policy import read_ratio_policy
 from ..yaml_text import proposer_from_yaml
 from .mix_files import (
-    ABOUT_SHARES,
+    ABOUT_LIMITS,
+    ABOUT_POLICY,
     naming,
     read_recipe,
     read_text,
@@ -55,11 +56,14 @@ def propose(
     require_folder(record)
     recipe = read_recipe(mix)
     agreed = NO_LIMITS if policy is None else read_ratio_policy(policy)
-    with naming(policy, "policy", ABOUT_SHARES):
+    with naming(policy, "policy", ABOUT_POLICY | ABOUT_LIMITS):
         limits = Limits.of(agreed, {item.source: item.role for item in recipe.sources})
     text = read_text(proposer, "proposer")
-    with naming(proposer, "proposer", ABOUT_SHARES):
+    with naming(proposer, "proposer", ABOUT_POLICY):
         chosen = proposer_from_yaml(text)
+    # A ramp has shares of its own to be held against the limits; the others begin with the mix's.
+    measured = proposer if isinstance(chosen, Ramp) else mix
+    with naming(measured, "shares", ABOUT_LIMITS), naming(proposer, "proposer", ABOUT_POLICY):
         found = list(_proposals(chosen, recipe, limits, observations))
     if record is not None:
         write_text(record, "".join(f"{item.to_json()}\n" for item in found))

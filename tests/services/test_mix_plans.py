@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_the_list_comes_page_by_page(service: tuple[Run, str], tmp_path: Path) -
     sealed(run, tmp_path, ("paged-1", "paged-2", "paged-3"))
     with connect(address) as client:
         whole = client.mix.ListPlans(wire.ListPlansRequest(page_size=MOST_ON_A_PAGE + 1))
-        pages, token = [], ""
+        pages: list[wire.ListPlansResponse] = []
+        token = ""
         while token or not pages:
             request = wire.ListPlansRequest(page_size=2, page_token=token)
             pages.append(client.mix.ListPlans(request))
@@ -84,8 +86,8 @@ def test_a_plan_is_named_by_the_first_digits_of_its_id(
     assert run("mix", "trace", short).stdout == run("mix", "trace", plan_ids[0]).stdout
     unknown = json.loads(run("mix", "show", "0" * 8, "--json").stderr)["error"]
     assert (unknown["reason"], unknown["where"]) == ("PLAN_UNKNOWN", "0" * 8)
-    # Of 17 plans two begin with the same digit; that many digits are needed only to be safe.
-    monkeypatch.setattr(mix_files, "SHORT_ID", mix_files.re.compile("[0-9a-f]{1,63}"))
+    # Of 17 plans two begin with the same digit; two with the same eight are hard to come by.
+    monkeypatch.setattr(mix_files, "SHORT_ID", re.compile("[0-9a-f]{1,63}"))
     digits = [plan_id[0] for plan_id in plan_ids]
     digit = next(digit for digit in digits if digits.count(digit) > 1)
     result = run("mix", "show", digit, "--json")

@@ -62,6 +62,12 @@ def test_errors_of_a_proposer_name_its_file(files: Path) -> None:
     path.write_text(RAMP.replace("support: 6000", "nobody: 6000"), encoding="utf-8")
     error = json.loads(propose(files, "ramp.yaml", "--json").stderr)["error"]
     assert (error["reason"], error["where"]) == ("POLICY_INVALID", f"{path}: points[1].shares")
+    limits = files / "limits.yaml"
+    limits.write_text("name: house\nroles: {refusal: {floor: 800}}\n", encoding="utf-8")
+    options = ("--policy", str(limits), "--observations", str(files / "losses.jsonl"), "--json")
+    error = json.loads(propose(files, "loop.yaml", *options).stderr)["error"]
+    assert error["reason"] == "LIMIT_VIOLATED"
+    assert error["where"].startswith(str(files / "mix.yaml"))
 
 
 def test_what_is_proposed_becomes_part_of_the_mix(files: Path) -> None:
