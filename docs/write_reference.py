@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import typer
 from pydantic import BaseModel
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
+from recollect.mixer.document import models_in
 from recollect.mixer.errors import CATALOG, Reason
+from recollect.mixer.proposers import PROPOSERS
 from recollect.services import cli, config
 
 ROOT = Path(__file__).parents[1]
@@ -83,8 +86,13 @@ def wire() -> str:
 
 def _field_docs(model: type[Any]) -> dict[str, str]:
     """The strings that stand under the fields of a class."""
-    found = re.findall(r'^    (\w+): .*?\n    """(.*?)"""', inspect.getsource(model), re.M | re.S)
-    return {name: " ".join(text.split()) for name, text in found}
+    field = r'^    (\w+): [^\n]*(?:\n(?!    [\w"])[^\n]*)*\n    """(.*?)"""'
+    return {
+        name: " ".join(text.split())
+        for base in reversed(model.__mro__)
+        if issubclass(base, BaseModel) and base is not BaseModel
+        for name, text in re.findall(field, inspect.getsource(base), re.M | re.S)
+    }
 
 
 def configuration() -> str:
@@ -116,6 +124,57 @@ def configuration() -> str:
         else:
             lines.append(f"| `{name}` | `{field.default}` | {documented[name]} |")
     return "\n".join(lines) + "\n"
+
+
+def proposers() -> str:
+    """The page of the policies that propose shares."""
+    lines = [
+        "# Policies that propose shares",
+        "",
+        "One YAML file, given to `recollect mix propose`; its `kind` says which of these it is. A",
+        "basis point is 1/100 %. What they do with the figures:",
+        "[docs/how-to/mix.md](../how-to/mix.md).",
+    ]
+    for kind, model in PROPOSERS.items():
+        lines += ["", f"## `kind: {kind}`", "", *_fields(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _fields(model: type[BaseModel]) -> Iterator[str]:
+    """What a model is for, and its fields; then those of the models that it is made of."""
+    values = model.model_json_schema()["properties"]
+    documented = _field_docs(model)
+    yield " ".join((model.__doc__ or "").split())
+    yield ""
+    yield "| field | is | default | meaning |"
+    yield "|---|---|---|---|"
+    nested: list[tuple[str, type[BaseModel]]] = []
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue
+        nested += [(name, found) for found in models_in(field.annotation)]
+        default = "required" if field.is_required() else f"`{_default(field.default)}`"
+        yield f"| `{name}` | {_kind(values[name])} | {default} | {documented[name]} |"
+    for name, found in nested:
+        yield ""
+        yield f"### Each entry of `{name}`"
+        yield ""
+        yield from _fields(found)
+
+
+def _default(value: Any) -> str:
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """What a field may be."""
+    known = schema.get("type")
+    if known == "integer":
+        return f"{schema['minimum']:,} … {schema['maximum']:,}"
+    if known in ("array", "object"):
+        return {"array": "list", "object": "mapping"}[known]
+    choices = [item for item in schema.get("anyOf", ()) if item.get("type") != "null"]
+    return "number" if any(item.get("type") == "number" for item in choices) else "a role"
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -160,6 +219,7 @@ def main() -> int:
         "wire.md": wire(),
         "configuration.md": configuration(),
         "command-line.md": command_line(),
+        "proposers.md": proposers(),
     }
     stale = []
     for name, text in pages.items():

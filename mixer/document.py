@@ -112,16 +112,16 @@ def _fields_at(model: type[BaseModel], location: Iterable[int | str]) -> list[st
     """Names of the fields of the model at a path."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
-            model = next(_models_in(model.model_fields[part].annotation), model)
+            model = next(models_in(model.model_fields[part].annotation), model)
     return list(model.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[Any]:
+def models_in(annotation: Any) -> Iterator[Any]:
     """The models that a type such as tuple[Model, ...] is made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

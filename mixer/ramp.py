@@ -23,6 +23,7 @@ class Point(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Step
+    """The step."""
     shares: dict[Name, BasisPoints]
     """Of every source of the mix, in basis points."""
 
@@ -34,6 +35,7 @@ class Ramp(BaseModel):
 
     kind: Literal["ramp"] = "ramp"
     points: Annotated[tuple[Point, ...], Field(min_length=1, max_length=1000)]
+    """Shares at some steps, by rising step."""
     every: Annotated[int, Field(strict=True, ge=1, le=10**12)]
     """Steps for which shares stay the same on the way."""
 
