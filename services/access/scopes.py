@@ -10,7 +10,7 @@ class Scope(StrEnum):
     """What a holder does; each allows the calls that this takes."""
 
     TRAINER = "trainer"
-    """Reads plans and measures, fetches batches, acknowledges, starts and finishes runs."""
+    """Lists and reads plans and measures, fetches batches, acknowledges, starts and finishes runs."""
     MIXER = "mixer"
     """Ingests, looks at sources, checks, previews and seals mixes, rehearses and annotates."""
     AUDITOR = "auditor"

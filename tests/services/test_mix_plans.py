@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from recollect.mixer.errors import Reason, RecollectError
+from recollect.mixer.example import Purpose, Role
+from recollect.mixer.mix import Mix
+from recollect.mixer.plan import SourceSnapshot
+from recollect.mixer.sealing import seal
 from recollect.services.client import connect
 from recollect.services.commands import mix_files
+from recollect.services.ledger import Ledger
 from recollect.services.plan_pages import MOST_ON_A_PAGE
+from recollect.services.planbook import PlanBook
 from recollect.v1 import mix_pb2 as wire
 
 from .mixing import Run, here, written
@@ -95,6 +101,35 @@ def test_a_plan_is_named_by_the_first_digits_of_its_id(
     assert (error["reason"], error["where"], result.returncode) == ("PLAN_AMBIGUOUS", digit, 65)
     candidates = [plan_id for plan_id in plan_ids if plan_id[0] == digit]
     assert sum(plan_id in error["message"] for plan_id in candidates) >= 1
+
+
+def test_a_plan_with_a_change_beyond_its_end_is_still_read(tmp_path: Path) -> None:
+    shares = {"tickets": "1"}
+    mix = Mix.from_mapping(
+        {
+            "name": "sealed-long-ago",
+            "batch_size": 2,
+            "num_steps": 3,
+            "max_length": 16,
+            "sources": [{"source": "tickets", "role": "task", "share": "1"}],
+            "changes": [{"first_step": 3, "shares": shares}],
+        }
+    )
+    held = SourceSnapshot(
+        name="tickets",
+        role=Role.TASK,
+        purpose=Purpose.TRAIN,
+        num_examples=5,
+        content_digest="a" * 64,
+    )
+    plan = seal(mix, snapshot_id="first", sources={"tickets": held}, tokenizer_digest="f" * 64)
+    (tmp_path / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+    with Ledger.open(tmp_path) as ledger:
+        PlanBook(ledger).seal(plan, actor="test")
+        (found,) = PlanBook(ledger).sealings()
+    assert (found.plan.plan_id, found.actor) == (plan.plan_id, "test")
+    assert found.time.endswith("Z")
+    assert here("mix", "show", tmp_path / "plan.json").returncode == 0
 
 
 def test_a_file_that_is_named_like_an_id_is_a_file(
