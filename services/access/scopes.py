@@ -10,7 +10,7 @@ class Scope(StrEnum):
     """What a holder does; each allows the calls that this takes."""
 
     TRAINER = "trainer"
-    """Lists and reads plans and measures, fetches batches, acknowledges, starts and finishes runs."""
+    """Lists and reads plans, fetches measures and batches, acknowledges, starts and ends runs."""
     MIXER = "mixer"
     """Ingests, looks at sources, checks, previews and seals mixes, rehearses and annotates."""
     AUDITOR = "auditor"
