@@ -7,12 +7,13 @@ VENV ?= .venv
 PIP_ARGS ?=
 DEMO_ARGS ?= --report demo-report.html
 TEST_ARGS ?=
+FAULTS_ARGS ?=
 
 bin := $(VENV)/bin
 # Installed again only when what defines the installation changes.
 stamp := $(VENV)/.installed
 
-.PHONY: help demo test check format protos bench build clean
+.PHONY: help demo test check format protos faults bench build clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +36,9 @@ format: $(stamp) ## Format the code and apply safe lint fixes.
 
 protos: $(stamp) ## Write the stubs of the wire contract again.
 	@PYTHON=$(abspath $(bin)/python) proto/generate.sh
+
+faults: $(stamp) ## Kill, cut, double, change and rotate, hundreds of times (about an hour); writes bench/results/faults.json.
+	@$(bin)/python -m tests.faults $(FAULTS_ARGS)
 
 bench: $(stamp) ## Measure what docs/ claims; results go to bench/results/.
 	@$(bin)/python bench/run.py
