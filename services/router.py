@@ -15,6 +15,7 @@ from .access import Principal, acting_principal
 from .access.gate import answers_of
 from .rooms import SERVICES
 from .status import Context, answering
+from .stream import encode_response
 from .tenants import Tenants
 
 
@@ -56,7 +57,7 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # no generics a
         return make(
             streamed if method.server_streaming else answered,
             request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+            response_serializer=encode_response,
         )
 
 

@@ -15,9 +15,10 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeAlias, TypeVar
+from typing import NewType, Protocol, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose
@@ -48,7 +49,14 @@ MAX_SETTINGS_CHARACTERS = 64 * 1024
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Answer = TypeVar("Answer")
+Encoded = NewType("Encoded", bytes)
+"""A FetchResponse as it is sent."""
 _Ahead: TypeAlias = "asyncio.Queue[asyncio.Future[Gathered | None]]"
+
+
+def encode_response(message: Message | bytes) -> bytes:
+    """A response as it is sent; those of a stream are encoded where they are made."""
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 class PlanBook(Protocol):
@@ -83,11 +91,11 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         """Waits for what is being gathered or written, after the server has stopped."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def Fetch(
+    async def Fetch(  # type: ignore[override]  # encoded where they are made
         self,
         request: stream_pb2.FetchRequest,
         context: grpc.aio.ServicerContext[stream_pb2.FetchRequest, stream_pb2.FetchResponse],
-    ) -> AsyncIterator[stream_pb2.FetchResponse]:
+    ) -> AsyncIterator[Encoded]:
         """Streams frames; the next ones are gathered while one is being sent."""
         async with answering(context):
             course = await self._call(self._course, request)
@@ -169,9 +177,11 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             span.end()
         if frame is None:
             return None
+        # A stream that nobody reads then holds its messages once, and not as objects as well.
+        encoded = Encoded(frame.SerializeToString())
         ready_at = time.monotonic()
         self._meter.gather_seconds.observe(ready_at - began)
-        return Gathered(frame, course.num_rows, course.num_tokens, ready_at)
+        return Gathered(encoded, course.num_rows, course.num_tokens, ready_at)
 
     def _course(self, request: stream_pb2.FetchRequest) -> Course:
         if not 0 <= request.credits <= MOST_CREDITS:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import pyarrow as pa
+from google.protobuf.message_factory import GetMessageClass
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
@@ -35,10 +36,11 @@ from recollect.services.stream import (
     StreamServicer,
     TokenCaches,
     course,
+    encode_response,
 )
 from recollect.services.yaml_text import mix_from_yaml
 from recollect.trainer.client import connect
-from recollect.v1 import mix_pb2_grpc, stream_pb2_grpc
+from recollect.v1 import mix_pb2_grpc, stream_pb2
 
 MARKERS = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>"]
 TEACHER = "7e" * 32
@@ -233,12 +235,29 @@ async def serve(folder: Path, address: str, message_bytes: int = course.TARGET_B
     server = grpc.aio.server(options=SERVER_OPTIONS)
     mixes = MixServicer(store=store, caches=caches, planbook=plans, max_length=4096)
     servicer = StreamServicer(plans, caches, ledger, annotations=shelf)
-    stream_pb2_grpc.add_StreamServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((_handlers(servicer),))
     mix_pb2_grpc.add_MixServiceServicer_to_server(mixes, server)
     port = server.add_insecure_port(address)
     await server.start()
     print(f"serving {port}", flush=True)
     await server.wait_for_termination()
+
+
+def _handlers(servicer: StreamServicer) -> Any:
+    """Those of the stream service, as the router makes them."""
+    service = stream_pb2.DESCRIPTOR.services_by_name["StreamService"]
+    handlers = {}
+    for method in service.methods:
+        streams = method.server_streaming
+        make = (
+            grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = make(
+            getattr(servicer, method.name),
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=encode_response,
+        )
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def follow_rank(address: str, plan_id: str, first_step: int, rank: int, world_size: int) -> None:

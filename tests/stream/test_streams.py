@@ -194,10 +194,10 @@ def test_credits_bound_what_is_under_way(
     request = pb.FetchRequest(plan_id=plan_id, world_size=1, credits=credits)
 
     async def stalling() -> None:
-        stream: AsyncIterator[pb.FetchResponse] = opened.Fetch(request, None)
+        stream: AsyncIterator[bytes] = opened.Fetch(request, None)
         # Who asks for the next message has had the one before taken over.
         for num_asked in range(1, 6):
-            frame = await anext(stream)
+            frame = pb.FetchResponse.FromString(await anext(stream))
             assert [step.step for step in frame.steps] == [num_asked - 1]
             bound = num_asked - 1 + under_way
             assert await settled(advanced, least=bound) == bound
@@ -216,7 +216,8 @@ def test_a_stream_whose_steps_are_few_ends_with_credits_left(
     request = pb.FetchRequest(plan_id=plan_id, world_size=1, num_steps=3, credits=MOST_CREDITS)
 
     async def whole() -> list[int]:
-        return [frame.steps[0].step async for frame in opened.Fetch(request, None)]
+        frames = [pb.FetchResponse.FromString(sent) async for sent in opened.Fetch(request, None)]
+        return [frame.steps[0].step for frame in frames]
 
     assert asyncio.run(whole()) == [0, 1, 2]
     assert advanced == [1, 1, 1]
