@@ -190,10 +190,13 @@ def main() -> None:
     parser.add_argument("--variant", type=int, default=0, help="number of the variant")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
+    variant = VARIANTS[options.variant]
+    if variant == "tcp":
+        os.environ["RECOLLECT_PLAINTEXT"] = "1"
     with tempfile.TemporaryDirectory(prefix="rs") as temporary:
         folder = Path(temporary) / "data"
         plan = make_folder(folder, options.data, options.rows)
-        with service(folder, VARIANTS[options.variant]) as address:
+        with service(folder, variant) as address:
 
             def make(state: Any) -> Stream:
                 return opened(address, plan, state)
@@ -203,7 +206,6 @@ def main() -> None:
             else:
                 figures = measure(make, options.rows, options.seconds)
     versions = {name: importlib.metadata.version(name) for name in ("recollect", "grpcio", "torch")}
-    variant = VARIANTS[options.variant]
     print(json.dumps({"variant": variant, "versions": versions, **figures}))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,12 @@ IGNORED = -100
 """Label of a token that is not learnt: what `torch.nn.functional.cross_entropy` ignores."""
 
 Integers = npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=8)
+def _places(length: int, device: torch.device) -> torch.Tensor:
+    """int64[length], 0, 1, 2 …; not to be written to."""
+    return torch.arange(length, device=device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +91,10 @@ class TrainBatch:
         another text, and so padding is a text of its own.
         """
         num_rows, length = self.input_ids.shape
-        places = torch.arange(length, device=self.lengths.device)
+        places = _places(length, self.lengths.device)
         if not self.packed and self.is_full:
-            return places.expand(num_rows, length)
+            # A single row could be written to, and is kept for others.
+            return places.expand(num_rows, length) if num_rows > 1 else places.clone()[None]
         beyond = places - self.lengths[:, None]
         if not self.packed:
             return torch.where(beyond >= 0, beyond, places)

@@ -207,6 +207,13 @@ def _counts(received: _Received, held: Shards, num_sources: int) -> Integers:
 
 def _supervised(received: _Received) -> Integers:
     """Supervised tokens of each row."""
+    num_rows, num_octets = len(received.lengths), len(received.mask_bits)
+    if num_rows and received.offsets[1] * num_rows == received.offsets[-1] == 8 * num_octets:
+        by_row = np.bitwise_count(received.mask_bits).reshape(num_rows, -1)
+        if not (received.lengths - received.lengths[0]).any() and not received.lengths[0] % 8:
+            # Rows of whole octets, as those of a plan whose rows are full are.
+            full: Integers = by_row.sum(axis=1, dtype=np.int64)
+            return full
     before = np.concatenate(([0], np.cumsum(np.bitwise_count(received.mask_bits), dtype=np.int64)))
     octets, rest = np.divmod(received.offsets, 8)
     padded = np.append(received.mask_bits, np.uint8(0))
@@ -218,6 +225,7 @@ def _supervised(received: _Received) -> Integers:
 def _check_steps(frame: stream_pb2.FetchResponse, held: Shards, counts: Integers) -> None:
     if len(frame.steps) != held.num_steps:
         raise _differs("The steps are not those that were asked for", held.first_step)
+    counted = counts.swapaxes(0, 1).reshape(held.num_steps, -1).tolist()
     for place, (stated, size) in enumerate(
         zip(frame.steps, np.diff(held.bounds).tolist(), strict=True)
     ):
@@ -227,7 +235,11 @@ def _check_steps(frame: stream_pb2.FetchResponse, held: Shards, counts: Integers
         if stated.digest != held.digests[place]:
             raise _differs("The digest is not that of the plan", step)
         said = (stated.source_rows, stated.source_tokens, stated.source_supervised_tokens)
-        if [list(column) for column in said] != counts[:, place].tolist():
+        if any(len(column) != counts.shape[2] for column in said) or counted[place] != [
+            *said[0],
+            *said[1],
+            *said[2],
+        ]:
             raise _differs("The counts are not those of the rows", step)
     if held.num_supervised_tokens is not None:
         _compare("supervised tokens", counts[2], held.num_supervised_tokens, held.first_step)

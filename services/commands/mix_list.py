@@ -55,7 +55,10 @@ def list_plans(server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = Fals
         for plan in plans
     ]
     columns = ("plan", "mix", "purpose", "unit", "sealed", "by", "steps")
-    console.print(table("Plans", columns, rows, numbers=1), highlight=False)
+    shown = table("Plans", columns, rows, numbers=1)
+    # An id that is broken over two lines names no plan, however narrow the terminal is.
+    shown.columns[0].no_wrap = True
+    console.print(shown, highlight=False)
 
 
 def show(
@@ -69,7 +72,9 @@ def show(
         sealed = json.loads(found.to_json())
         print_json({"plan_id": found.plan_id, "num_steps": found.num_steps, "plan": sealed})
         return
-    for part in _parts(found):
+    for name, value in _facts(found):
+        console.print(f"{name:<14}{value}", highlight=False, markup=False, soft_wrap=True)
+    for part in _tables(found):
         console.print(part, highlight=False)
 
 
@@ -87,7 +92,7 @@ def _purpose(plan: wire.PlanSummary) -> str:
     return store_pb2.Purpose.Name(plan.purpose).removeprefix("PURPOSE_").lower()
 
 
-def _parts(plan: Plan) -> Iterator[RenderableType]:
+def _facts(plan: Plan) -> list[tuple[str, str]]:
     mix = plan.mix
     facts = [
         ("plan", plan.plan_id),
@@ -103,7 +108,11 @@ def _parts(plan: Plan) -> Iterator[RenderableType]:
         ("snapshot", plan.snapshot_id),
         ("tokenizer", plan.tokenizer_digest),
     ]
-    yield table("Plan", ("what", "is"), [fact for fact in facts if fact[1]])
+    return [fact for fact in facts if fact[1]]
+
+
+def _tables(plan: Plan) -> Iterator[RenderableType]:
+    mix = plan.mix
     yield table(
         "Sources",
         ("source", "role", "when used up", "share", "examples", "rows of a pass"),

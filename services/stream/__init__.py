@@ -5,7 +5,7 @@ from .caches import TokenCaches
 from .frames import MAX_FRAME_BYTES, encode_frame
 from .measuring import contents_of
 from .options import SERVER_OPTIONS
-from .service import PlanBook, StreamServicer, encode_response
+from .service import PlanBook, StreamServicer, encode_response, handlers_of
 from .template import ChatTemplate, Rendered, tokenizer_digest
 from .tokens import CacheKey, TokenCache
 
@@ -24,5 +24,6 @@ __all__ = [
     "contents_of",
     "encode_frame",
     "encode_response",
+    "handlers_of",
     "tokenizer_digest",
 ]

@@ -99,7 +99,10 @@ def _copy_words(
 ) -> None:
     for number in range(len(begins)):
         begin, length, place = begins[number], lengths[number], places[number]
-        out[place : place + length] = words[begin : begin + length]
+        source, target = words[begin : begin + length], out[place : place + length]
+        # Element by element: assigned as a slice, it is copied at a fifth of the speed.
+        for index in range(length):
+            target[index] = source[index]
 
 
 def _copy_bits(octets: Bytes, begins: Int64s, lengths: Int64s, places: Int64s, out: Bytes) -> None:

@@ -15,10 +15,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NewType, Protocol, TypeAlias, TypeVar
+from typing import Any, NewType, Protocol, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Purpose
@@ -273,6 +274,26 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
             "tuned_digest": request.tuned_digest,
         }
         self._runs.finish(request.run_id, body)
+
+
+def handlers_of(servicer: StreamServicer) -> Any:
+    """What to add to a gRPC server that is to serve streams and nothing else, without a gate.
+
+    The generated function would encode again what is encoded already.
+    """
+    service = stream_pb2.DESCRIPTOR.services_by_name["StreamService"]
+    handlers = {}
+    for method in service.methods:
+        streams = method.server_streaming
+        make = (
+            grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = make(
+            getattr(servicer, method.name),
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=encode_response,
+        )
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _by_role(plan: Plan, tokens: Mapping[str, int]) -> Mapping[str, int]:

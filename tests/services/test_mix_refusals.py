@@ -157,8 +157,14 @@ def test_errors_name_the_file_that_was_given(run: Run, tmp_path: Path) -> None:
             str(policy),
         )
     mix.write_text("[]", encoding="utf-8")
-    for command in (("check", mix), ("seal", mix), ("compare", mix), ("propose", mix, policy)):
-        error = json.loads(run("mix", *command, "--json").stderr)["error"]
+    of_mixes: tuple[tuple[object, ...], ...] = (
+        ("check", mix),
+        ("seal", mix),
+        ("compare", mix),
+        ("propose", mix, policy),
+    )
+    for words in of_mixes:
+        error = json.loads(run("mix", *words, "--json").stderr)["error"]
         assert (error["reason"], error["where"]) == ("MIX_INVALID", str(mix))
     error = json.loads(here("mix", "check", mix, "--json").stderr)["error"]
     assert (error["reason"], error["where"]) == ("SERVER_UNAVAILABLE", "127.0.0.1:1")

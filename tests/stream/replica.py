@@ -15,11 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import pyarrow as pa
-from google.protobuf.message_factory import GetMessageClass
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
@@ -36,11 +35,11 @@ from recollect.services.stream import (
     StreamServicer,
     TokenCaches,
     course,
-    encode_response,
+    handlers_of,
 )
 from recollect.services.yaml_text import mix_from_yaml
 from recollect.trainer.client import connect
-from recollect.v1 import mix_pb2_grpc, stream_pb2
+from recollect.v1 import mix_pb2_grpc
 
 MARKERS = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>"]
 TEACHER = "7e" * 32
@@ -235,29 +234,12 @@ async def serve(folder: Path, address: str, message_bytes: int = course.TARGET_B
     server = grpc.aio.server(options=SERVER_OPTIONS)
     mixes = MixServicer(store=store, caches=caches, planbook=plans, max_length=4096)
     servicer = StreamServicer(plans, caches, ledger, annotations=shelf)
-    server.add_generic_rpc_handlers((_handlers(servicer),))
+    server.add_generic_rpc_handlers((handlers_of(servicer),))
     mix_pb2_grpc.add_MixServiceServicer_to_server(mixes, server)
     port = server.add_insecure_port(address)
     await server.start()
     print(f"serving {port}", flush=True)
     await server.wait_for_termination()
-
-
-def _handlers(servicer: StreamServicer) -> Any:
-    """Those of the stream service, as the router makes them."""
-    service = stream_pb2.DESCRIPTOR.services_by_name["StreamService"]
-    handlers = {}
-    for method in service.methods:
-        streams = method.server_streaming
-        make = (
-            grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-        )
-        handlers[method.name] = make(
-            getattr(servicer, method.name),
-            request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=encode_response,
-        )
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def follow_rank(address: str, plan_id: str, first_step: int, rank: int, world_size: int) -> None:

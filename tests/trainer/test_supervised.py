@@ -27,14 +27,14 @@ from recollect.services.mix_service import MixServicer
 from recollect.services.planbook import PlanBook
 from recollect.services.replay import ReplayStore
 from recollect.services.run_audit import audit_run
-from recollect.services.stream import ChatTemplate, StreamServicer, TokenCaches
+from recollect.services.stream import ChatTemplate, StreamServicer, TokenCaches, handlers_of
 from recollect.services.stream.template import Rendered
 from recollect.services.yaml_text import mix_from_yaml
 from recollect.trainer.frame import IGNORED
 from recollect.trainer.guard import RatioGuard
 from recollect.trainer.loader import ReplayLoader
 from recollect.trainer.loss import row_losses
-from recollect.v1 import mix_pb2_grpc, stream_pb2_grpc
+from recollect.v1 import mix_pb2_grpc
 
 if TYPE_CHECKING:
     from recollect.mixer.example import Message
@@ -111,7 +111,7 @@ def listening(place: Place, loop: asyncio.AbstractEventLoop) -> Iterator[str]:
 
     async def start() -> grpc.aio.Server:
         server = grpc.aio.server()
-        stream_pb2_grpc.add_StreamServiceServicer_to_server(stream, server)
+        server.add_generic_rpc_handlers((handlers_of(stream),))
         mix_pb2_grpc.add_MixServiceServicer_to_server(mixes, server)
         server.add_insecure_port(address)
         await server.start()
