@@ -94,7 +94,7 @@ class TrainBatch:
         places = _places(length, self.lengths.device)
         if not self.packed and self.is_full:
             # A single row could be written to, and is kept for others.
-            return places.expand(num_rows, length) if num_rows > 1 else places.clone()[None]
+            return (places.clone() if num_rows == 1 else places).expand(num_rows, length)
         beyond = places - self.lengths[:, None]
         if not self.packed:
             return torch.where(beyond >= 0, beyond, places)

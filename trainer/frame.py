@@ -207,13 +207,12 @@ def _counts(received: _Received, held: Shards, num_sources: int) -> Integers:
 
 def _supervised(received: _Received) -> Integers:
     """Supervised tokens of each row."""
-    num_rows, num_octets = len(received.lengths), len(received.mask_bits)
-    if num_rows and received.offsets[1] * num_rows == received.offsets[-1] == 8 * num_octets:
-        by_row = np.bitwise_count(received.mask_bits).reshape(num_rows, -1)
-        if not (received.lengths - received.lengths[0]).any() and not received.lengths[0] % 8:
-            # Rows of whole octets, as those of a plan whose rows are full are.
-            full: Integers = by_row.sum(axis=1, dtype=np.int64)
-            return full
+    length = int(received.lengths[0]) if len(received.lengths) else 0
+    if length and not length % 8 and (received.lengths == length).all():
+        # Rows of whole octets, as those of a plan whose rows are full are.
+        by_row = np.bitwise_count(received.mask_bits).reshape(len(received.lengths), -1)
+        full: Integers = by_row.sum(axis=1, dtype=np.int64)
+        return full
     before = np.concatenate(([0], np.cumsum(np.bitwise_count(received.mask_bits), dtype=np.int64)))
     octets, rest = np.divmod(received.offsets, 8)
     padded = np.append(received.mask_bits, np.uint8(0))
