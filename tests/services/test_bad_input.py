@@ -140,7 +140,7 @@ def _refused_everywhere(recollect: Run, mix: Path, *, where: str) -> str:
     for command in ("check", "preview", "seal"):
         result = recollect("mix", command, mix, "--json")
         error = json.loads(result.stderr)["error"]
-        assert (error["reason"], error["where"]) == ("MIX_INVALID", where)
+        assert (error["reason"], error["where"]) == ("MIX_INVALID", f"{mix}: {where}")
         assert result.returncode == 65
         assert "max_length" in error["fix"]
         messages.add(error["message"])
