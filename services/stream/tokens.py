@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -65,7 +66,7 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class CacheKey:
     """Everything that the rows of a cache depend on."""
 
@@ -74,7 +75,7 @@ class CacheKey:
     max_length: int
     num_rows: int
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the cache: equal names, equal rows."""
         fields = (
