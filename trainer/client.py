@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -22,8 +22,8 @@ from ..mixer.plan import Plan
 from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
 from ..v1.connection import Credentials, is_address, open_channel
+from ..v1.envelope import DamagedMessage, Envelope, opened
 from ..v1.failure import code_of
-from ..v1.integrity import checksum_of
 from .measuring import read_measures
 from .outage import Outage, closed, translated
 from .outage import Patience as Patience  # its users know it from here
@@ -191,7 +191,7 @@ class Client:
         rank: int = 0,
         world_size: int = 1,
         with_annotations: bool = False,
-    ) -> Iterator[stream_pb2.FetchResponse]:
+    ) -> Iterator[Envelope]:
         """Frames of `num_steps` steps, from a stream that is re-opened where it broke.
 
         Raises:
@@ -211,12 +211,14 @@ class Client:
             opened_at, asked = step, self._asked
             span = self._journeys.fetch(request)
             with translated():
-                stream = _stream(self._open()).Fetch(
+                stream = _fetching(self._open())(
                     request, timeout=self.patience.deadline_s, metadata=span.metadata
                 )
             try:
-                for frame in stream:
-                    if _is_damaged(frame):
+                for message in stream:
+                    try:
+                        frame = opened(message)
+                    except DamagedMessage:
                         outage.damaged(step)
                         self._move_on(asked)
                         break
@@ -234,7 +236,7 @@ class Client:
                 if not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
                     outage.wait_or_raise(error, others=self._move_on(asked))
             finally:
-                stream.cancel()  # type: ignore[no-untyped-call]
+                stream.cancel()
                 span.end()
 
     def ack(
@@ -383,11 +385,18 @@ def _stream(channel: grpc.Channel) -> stream_pb2_grpc.StreamServiceStub:
     return stream_pb2_grpc.StreamServiceStub(channel)
 
 
-def _is_damaged(frame: stream_pb2.FetchResponse) -> bool:
-    return frame.checksum != checksum_of(frame.steps, frame.payload)
+def _fetching(channel: grpc.Channel) -> Callable[..., Any]:
+    """Fetch, with its messages left as they are sent: `opened` reads them."""
+    service = stream_pb2.DESCRIPTOR.services_by_name["StreamService"]
+    fetching: Callable[..., Any] = channel.unary_stream(
+        f"/{service.full_name}/Fetch",
+        request_serializer=stream_pb2.FetchRequest.SerializeToString,
+        response_deserializer=None,
+    )
+    return fetching
 
 
-def _check_steps(frame: stream_pb2.FetchResponse, expected: int, end: int) -> None:
+def _check_steps(frame: Envelope, expected: int, end: int) -> None:
     received = [item.step for item in frame.steps]
     last = expected + max(1, len(received))
     if received != list(range(expected, last)) or last > end:

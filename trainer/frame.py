@@ -15,7 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.plan import Plan
 from ..mixer.shards import Shards
-from ..v1 import stream_pb2
+from ..v1.envelope import Envelope, Octets
 from .batch import IGNORED, PAD_ID, TrainBatch
 
 UNREADABLE = (OSError, KeyError, StopIteration, TypeError, ValueError, pa.lib.ArrowException)
@@ -42,7 +42,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def decode(
-    frame: stream_pb2.FetchResponse, plan: Plan, held: Shards, *, with_annotations: bool = False
+    frame: Envelope, plan: Plan, held: Shards, *, with_annotations: bool = False
 ) -> list[TrainBatch]:
     """The batches of a frame, after comparing it with the shards that the plan prescribes.
 
@@ -98,7 +98,7 @@ class _Received(NamedTuple):
     teacher_logprobs: torch.Tensor | None
 
 
-def _received(payload: bytes, held: Shards, *, with_annotations: bool) -> _Received:
+def _received(payload: Octets, held: Shards, *, with_annotations: bool) -> _Received:
     step = held.first_step
     try:
         columns = _columns(payload, packed=held.packed, annotated=with_annotations)
@@ -137,8 +137,8 @@ def _received(payload: bytes, held: Shards, *, with_annotations: bool) -> _Recei
     )
 
 
-def _columns(payload: bytes, *, packed: bool, annotated: bool) -> Mapping[str, pa.Array]:
-    rows = pa.ipc.open_stream(payload).read_next_batch()
+def _columns(payload: Octets, *, packed: bool, annotated: bool) -> Mapping[str, pa.Array]:
+    rows = pa.ipc.open_stream(pa.py_buffer(payload)).read_next_batch()
     rows.validate(full=True)
     more = (*(PIECES if packed else ()), *(ANNOTATIONS if annotated else ()))
     if all(rows.schema != pa.schema((*ROWS, *tokens, *more)) for tokens in TOKENS):
@@ -221,7 +221,7 @@ def _supervised(received: _Received) -> Integers:
     return counts
 
 
-def _check_steps(frame: stream_pb2.FetchResponse, held: Shards, counts: Integers) -> None:
+def _check_steps(frame: Envelope, held: Shards, counts: Integers) -> None:
     if len(frame.steps) != held.num_steps:
         raise _differs("The steps are not those that were asked for", held.first_step)
     counted = counts.swapaxes(0, 1).reshape(held.num_steps, -1).tolist()

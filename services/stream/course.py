@@ -14,7 +14,6 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.packing import Packing
 from ...mixer.plan import Plan
 from ...mixer.shards import Shards, num_steps_at_once, shards
-from ...v1 import stream_pb2
 from .annotations import Annotations
 from .caches import TokenCaches
 from .frames import encode_frame
@@ -74,35 +73,36 @@ class Course:
         )
         self.message_steps = max(1, int(TARGET_BYTES / (num_rows * row_bytes)))
         """Steps of a message."""
-        self.num_rows = self.num_tokens = 0
+        self.num_steps = self.num_rows = self.num_tokens = 0
         """What the last message holds."""
 
-    def advance(self) -> stream_pb2.FetchResponse | None:
-        """The next message, or None after the last.
+    def advance(self) -> bytes | None:
+        """The next message, an encoded FetchResponse, or None after the last.
 
         Raises:
             RecollectError: FRAME_TOO_LARGE when a single step does not fit a message.
         """
         if not self._steps:
             return None
-        frame = self._caches.cured(self._plan, self._encoded)
-        self._steps = self._steps[len(frame.steps) :]
-        return frame
+        message = self._caches.cured(self._plan, self._encoded)
+        self._steps = self._steps[self.num_steps :]
+        return message
 
-    def _encoded(self, caches: Sequence[TokenCache]) -> stream_pb2.FetchResponse:
+    def _encoded(self, caches: Sequence[TokenCache]) -> bytes:
         """The message of the next steps."""
         while True:
             held, places = self._next(min(self.message_steps, len(self._steps)), caches)
             try:
-                frame = encode_frame(held, places, caches, self._annotations, narrow=self._narrow)
+                message = encode_frame(held, places, caches, self._annotations, narrow=self._narrow)
             except RecollectError as error:
                 if error.reason is not Reason.FRAME_TOO_LARGE or held.num_steps == 1:
                     raise
                 # Rows that are much longer than most: from here on, a step is a message.
                 self.message_steps = 1
             else:
+                self.num_steps = held.num_steps
                 self.num_rows, self.num_tokens = len(held.rows), int(places.ends[-1])
-                return frame
+                return message
 
     def _next(self, num_steps: int, caches: Sequence[TokenCache]) -> tuple[Shards, Places]:
         """The next steps, out of a block of them that was worked out together."""

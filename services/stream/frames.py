@@ -20,7 +20,7 @@ import pyarrow as pa
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.shards import Shards
 from ...v1 import stream_pb2
-from ...v1.integrity import checksum_of
+from ...v1.envelope import enclosed
 from .annotations import Annotations
 from .gathering import Bytes
 from .places import Places
@@ -43,25 +43,22 @@ def encode_frame(
     annotations: Sequence[Annotations] | None = None,
     *,
     narrow: bool = False,
-) -> stream_pb2.FetchResponse:
-    """The frame of some steps; `caches` and `annotations` are in the order of the plan's sources.
+) -> bytes:
+    """The encoded FetchResponse of some steps.
 
     Args:
         held: the rows.
         places: where they lie.
-        caches: their tokens.
-        annotations: what the teacher says of them, if that is to be sent.
+        caches: their tokens, in the order of the plan's sources.
+        annotations: what the teacher says of them, if that is to be sent, in the same order.
         narrow: whether every token id fits two bytes, and is sent as such.
 
     Raises:
         RecollectError: FRAME_TOO_LARGE.
     """
     ids_type: type[np.int32] | type[np.uint16] = np.uint16 if narrow else np.int32
-    payload = _serialised(_record_batch(held, places, caches, annotations, ids_type), held)
-    steps = step_frames(held, places)
-    return stream_pb2.FetchResponse(
-        steps=steps, payload=payload, checksum=checksum_of(steps, payload)
-    )
+    batch = _record_batch(held, places, caches, annotations, ids_type)
+    return enclosed(step_frames(held, places), _serialised(batch, held))
 
 
 def step_frames(held: Shards, places: Places) -> list[stream_pb2.StepFrame]:
@@ -156,17 +153,18 @@ def _list(offsets: npt.NDArray[Any], values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(_values(offsets.astype(np.int32)), values)
 
 
-def _serialised(batch: pa.RecordBatch, held: Shards) -> bytes:
+def _serialised(batch: pa.RecordBatch, held: Shards) -> memoryview:
+    """A record batch as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    frame: bytes = sink.getvalue().to_pybytes()
-    if len(frame) > MAX_FRAME_BYTES:
+    payload = memoryview(sink.getvalue())
+    if len(payload) > MAX_FRAME_BYTES:
         raise RecollectError(
             Reason.FRAME_TOO_LARGE,
-            f"Step {held.first_step} needs {len(frame)} bytes; one message holds at most "
+            f"Step {held.first_step} needs {len(payload)} bytes; one message holds at most "
             f"{MAX_FRAME_BYTES}.",
             where="batch_size",
             fix="Use a smaller batch_size or max_length, or more ranks.",
         )
-    return frame
+    return payload

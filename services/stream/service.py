@@ -173,16 +173,14 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         began = time.monotonic()
         span = fetch.part("recollect.gather")
         try:
-            frame = course.advance()
+            message = course.advance()
         finally:
             span.end()
-        if frame is None:
+        if message is None:
             return None
-        # A stream that nobody reads then holds its messages once, and not as objects as well.
-        encoded = Encoded(frame.SerializeToString())
         ready_at = time.monotonic()
         self._meter.gather_seconds.observe(ready_at - began)
-        return Gathered(encoded, course.num_rows, course.num_tokens, ready_at)
+        return Gathered(Encoded(message), course.num_rows, course.num_tokens, ready_at)
 
     def _course(self, request: stream_pb2.FetchRequest) -> Course:
         if not 0 <= request.credits <= MOST_CREDITS:

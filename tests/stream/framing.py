@@ -12,8 +12,10 @@ from recollect.mixer.plan import Plan
 from recollect.mixer.shards import shards
 from recollect.services.stream import TokenCache, encode_frame
 from recollect.services.stream.annotations import Annotations
+from recollect.services.stream.course import Course
 from recollect.services.stream.places import places_of
 from recollect.v1 import stream_pb2
+from recollect.v1.envelope import Envelope, Octets
 
 Row = dict[str, Any]
 
@@ -31,18 +33,24 @@ def encoded(
 ) -> stream_pb2.FetchResponse:
     """The frame of some steps of a rank."""
     held = shards(plan, first_step, num_steps, rank=rank, world_size=world_size)
-    return encode_frame(held, places_of(held, caches), caches, annotations, narrow=narrow)
+    message = encode_frame(held, places_of(held, caches), caches, annotations, narrow=narrow)
+    return stream_pb2.FetchResponse.FromString(message)
 
 
-def rows_of(payload: bytes) -> list[Row]:
+def messages_of(made: Course) -> Iterator[stream_pb2.FetchResponse]:
+    """What is left of a course."""
+    return map(stream_pb2.FetchResponse.FromString, iter(made.advance, None))
+
+
+def rows_of(payload: Octets) -> list[Row]:
     """The rows of a payload, which is one record batch."""
-    [batch] = pa.ipc.open_stream(payload)
+    [batch] = pa.ipc.open_stream(pa.py_buffer(payload))
     rows: list[Row] = batch.to_pylist()
     return rows
 
 
 def steps_of(
-    *frames: stream_pb2.FetchResponse,
+    *frames: stream_pb2.FetchResponse | Envelope,
 ) -> Iterator[tuple[stream_pb2.StepFrame, list[Row]]]:
     """Every step of some frames, with its rows."""
     for frame in frames:

@@ -28,7 +28,7 @@ from recollect.services.stream import (
 from recollect.services.stream.course import Course
 from recollect.v1 import stream_pb2
 
-from .framing import encoded, steps_of
+from .framing import encoded, messages_of, steps_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica
@@ -70,7 +70,7 @@ def messages(
 ) -> list[stream_pb2.FetchResponse]:
     steps = range(plan.num_steps) if steps is None else steps
     made = Course(plan, caches, steps, rank=rank, world_size=world_size)
-    found = list(iter(made.advance, None))
+    found = list(messages_of(made))
     assert made.advance() is None
     return found
 
@@ -193,8 +193,8 @@ def test_a_step_that_is_too_large_is_an_error_and_those_before_it_are_sent(
     first = next(step for step in range(5, 30) if sizes[step] > max(sizes[5:]) - 1)
     made = Course(plan, house.caches, range(5, 30), rank=0, world_size=1)
     for step in range(5, first):
-        frame = made.advance()
-        assert frame is not None and [item.step for item in frame.steps] == [step]
+        frame = next(messages_of(made))
+        assert [item.step for item in frame.steps] == [step]
     for _ in range(2):
         with pytest.raises(RecollectError, match=f"Step {first} needs") as caught:
             made.advance()
@@ -222,7 +222,7 @@ def test_annotations_are_those_of_their_tokens_in_every_message(
     annotations = AnnotationShelf(tmp_path, teacher_digest="7e" * 32).of(caches)
     monkeypatch.setattr(course, "TARGET_BYTES", 20_000)
     made = Course(plan, house.caches, range(30), rank=1, world_size=2, annotations=annotations)
-    found = list(iter(made.advance, None))
+    found = list(messages_of(made))
     assert 1 < len(found) < 30
     for _, rows in steps_of(*found):
         for row in rows:
@@ -241,7 +241,7 @@ def test_a_cache_that_is_damaged_on_the_way_is_built_again_and_the_rest_is_the_s
     monkeypatch.setattr(course, "num_steps_at_once", lambda plan, world_size: 1)
     caches = house.twin(tmp_path)
     made = Course(plan, caches, range(plan.num_steps), rank=0, world_size=1)
-    found = [made.advance()]
+    found = [next(messages_of(made))]
     num_damaged = 0
     for cache in caches.of_plan(plan):
         for index in np.flatnonzero(cache._layout.num_supervised < 0).tolist():
@@ -252,6 +252,6 @@ def test_a_cache_that_is_damaged_on_the_way_is_built_again_and_the_rest_is_the_s
             num_damaged += 1
     assert num_damaged
     before = caches.of_plan(plan)
-    found += list(iter(made.advance, None))
+    found += list(messages_of(made))
     assert found == good
     assert any(cache not in before for cache in caches.of_plan(plan))

@@ -21,7 +21,7 @@ from recollect.services.stream import (
 )
 from recollect.services.stream.annotations import Annotations, annotation_path
 from recollect.services.stream.tokens import DamagedCache
-from recollect.v1.integrity import checksum_of
+from recollect.v1.envelope import checksum_of
 
 from .framing import encoded, rows_of, steps_of
 

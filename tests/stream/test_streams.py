@@ -20,7 +20,7 @@ from recollect.services.stream.service import CREDITS, MOST_CREDITS
 from recollect.trainer.client import CHANNEL_OPTIONS
 from recollect.v1 import stream_pb2 as pb
 from recollect.v1 import stream_pb2_grpc
-from recollect.v1.integrity import checksum_of
+from recollect.v1.envelope import checksum_of
 
 from .framing import steps_of
 from .refusal import refused
@@ -154,11 +154,11 @@ def advanced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     advance = Course.advance
 
-    def counted(self: Course) -> pb.FetchResponse | None:
-        frame = advance(self)
-        if frame is not None:
-            made.append(len(frame.steps))
-        return frame
+    def counted(self: Course) -> bytes | None:
+        message = advance(self)
+        if message is not None:
+            made.append(self.num_steps)
+        return message
 
     monkeypatch.setattr(Course, "advance", counted)
     monkeypatch.setattr(course, "TARGET_BYTES", 1)

@@ -19,7 +19,7 @@ from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
 from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
 from recollect.trainer.frame import decode
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
-from recollect.v1.integrity import checksum_of
+from recollect.v1.envelope import checksum_of
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server

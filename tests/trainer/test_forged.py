@@ -17,6 +17,7 @@ from recollect.services.replay import ReplayStore
 from recollect.services.stream import ChatTemplate, TokenCache, TokenCaches
 from recollect.trainer.frame import decode
 from recollect.v1 import stream_pb2
+from recollect.v1.envelope import Envelope
 
 if TYPE_CHECKING:
     from stream.framing import encoded, rows_of
@@ -72,11 +73,15 @@ def rewritten(frame: Frame, **columns: Sequence[Any]) -> bytes:
     return payload_of(batch)
 
 
+def received(frame: Frame) -> Envelope:
+    return Envelope(frame.steps, frame.payload)
+
+
 def require_refused(forged: Frame, sound: Frame, plan: Plan, **named: Any) -> None:
     held = shards(plan, FIRST, len(sound.steps))
-    assert len(decode(sound, plan, held, **named)) == len(sound.steps)
+    assert len(decode(received(sound), plan, held, **named)) == len(sound.steps)
     with pytest.raises(RecollectError, match=r"at step [567]\.") as caught:
-        decode(forged, plan, held, **named)
+        decode(received(forged), plan, held, **named)
     assert caught.value.reason is Reason.BATCH_DIFFERS
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from recollect.mixer.errors import Reason, RecollectError
-from recollect.trainer.client import CHANNEL_OPTIONS, Patience, _is_damaged, connect
+from recollect.trainer.client import CHANNEL_OPTIONS, Patience, connect
 from recollect.trainer.loader import ReplayLoader, TrainBatch
 from recollect.trainer.outage import MOST_BAD_ANSWERS
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
-from recollect.v1.integrity import checksum_of
+from recollect.v1.envelope import DamagedMessage, checksum_of, enclosed, opened
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
@@ -168,9 +168,12 @@ def test_a_flipped_bit_anywhere_in_a_payload_is_found(small: Server, made: Repli
     client = connect(small.address)
     frame = next(client.fetch(made.plan.plan_id, 0, 2))
     client.close()
-    assert not _is_damaged(frame)
-    for at in range(len(frame.payload)):
-        assert _is_damaged(flipped(frame, at=at))
+    message = enclosed(frame.steps, frame.payload)
+    assert opened(message).payload == frame.payload
+    for at in range(len(message) - len(frame.payload), len(message)):
+        changed = message[:at] + bytes((message[at] ^ 1 << at % 8,)) + message[at + 1 :]
+        with pytest.raises(DamagedMessage):
+            opened(changed)
 
 
 @pytest.mark.parametrize("num_messages", [1, 3])

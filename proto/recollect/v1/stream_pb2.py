@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19recollect/v1/stream.proto\x12\x0crecollect.v1\"\x93\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x11\n\tnum_steps\x18\x03 \x01(\x03\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x12\n\nworld_size\x18\x05 \x01(\x05\x12\x18\n\x10with_annotations\x18\x06 \x01(\x08\x12\x0f\n\x07\x63redits\x18\x07 \x01(\x05\"b\n\x0bSourceCount\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08num_rows\x18\x02 \x01(\x03\x12\x12\n\nnum_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15num_supervised_tokens\x18\x04 \x01(\x03\"\x89\x01\n\tStepFrame\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x10\n\x08num_rows\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x13\n\x0bsource_rows\x18\x04 \x03(\x03\x12\x15\n\rsource_tokens\x18\x05 \x03(\x03\x12 \n\x18source_supervised_tokens\x18\x06 \x03(\x03\"Z\n\rFetchResponse\x12&\n\x05steps\x18\x01 \x03(\x0b\x32\x17.recollect.v1.StepFrame\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x06\"\x87\x01\n\nAckRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x12\n\nworld_size\x18\x04 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12)\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x19.recollect.v1.SourceCount\"9\n\x0b\x41\x63kResponse\x12\x15\n\rledger_length\x18\x01 \x01(\x03\x12\x13\n\x0bledger_head\x18\x02 \x01(\x0c\"\x8a\x01\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x03 \x01(\t\x12\x15\n\rsettings_json\x18\x04 \x01(\t\x12\x15\n\rledger_length\x18\x05 \x01(\x03\x12\x13\n\x0bledger_head\x18\x06 \x01(\x0c\"&\n\x10StartRunResponse\x12\x12\n\nfirst_step\x18\x01 \x01(\x03\"M\n\x0bMeasurement\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\x01\"i\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12/\n\x0cmeasurements\x18\x02 \x03(\x0b\x32\x19.recollect.v1.Measurement\x12\x14\n\x0ctuned_digest\x18\x03 \x01(\t\"\x13\n\x11\x46inishRunResponse2\xa8\x02\n\rStreamService\x12\x42\n\x05\x46\x65tch\x12\x1a.recollect.v1.FetchRequest\x1a\x1b.recollect.v1.FetchResponse0\x01\x12:\n\x03\x41\x63k\x12\x18.recollect.v1.AckRequest\x1a\x19.recollect.v1.AckResponse\x12I\n\x08StartRun\x12\x1d.recollect.v1.StartRunRequest\x1a\x1e.recollect.v1.StartRunResponse\x12L\n\tFinishRun\x12\x1e.recollect.v1.FinishRunRequest\x1a\x1f.recollect.v1.FinishRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19recollect/v1/stream.proto\x12\x0crecollect.v1\"\x93\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x11\n\tnum_steps\x18\x03 \x01(\x03\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x12\n\nworld_size\x18\x05 \x01(\x05\x12\x18\n\x10with_annotations\x18\x06 \x01(\x08\x12\x0f\n\x07\x63redits\x18\x07 \x01(\x05\"b\n\x0bSourceCount\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08num_rows\x18\x02 \x01(\x03\x12\x12\n\nnum_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15num_supervised_tokens\x18\x04 \x01(\x03\"\x89\x01\n\tStepFrame\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x10\n\x08num_rows\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x13\n\x0bsource_rows\x18\x04 \x03(\x03\x12\x15\n\rsource_tokens\x18\x05 \x03(\x03\x12 \n\x18source_supervised_tokens\x18\x06 \x03(\x03\"k\n\rFetchResponse\x12&\n\x05steps\x18\x01 \x03(\x0b\x32\x17.recollect.v1.StepFrame\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x06\x12\x0f\n\x07padding\x18\x04 \x01(\x0c\"\x87\x01\n\nAckRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x12\n\nworld_size\x18\x04 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12)\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x19.recollect.v1.SourceCount\"9\n\x0b\x41\x63kResponse\x12\x15\n\rledger_length\x18\x01 \x01(\x03\x12\x13\n\x0bledger_head\x18\x02 \x01(\x0c\"\x8a\x01\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x03 \x01(\t\x12\x15\n\rsettings_json\x18\x04 \x01(\t\x12\x15\n\rledger_length\x18\x05 \x01(\x03\x12\x13\n\x0bledger_head\x18\x06 \x01(\x0c\"&\n\x10StartRunResponse\x12\x12\n\nfirst_step\x18\x01 \x01(\x03\"M\n\x0bMeasurement\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\x01\"i\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12/\n\x0cmeasurements\x18\x02 \x03(\x0b\x32\x19.recollect.v1.Measurement\x12\x14\n\x0ctuned_digest\x18\x03 \x01(\t\"\x13\n\x11\x46inishRunResponse2\xa8\x02\n\rStreamService\x12\x42\n\x05\x46\x65tch\x12\x1a.recollect.v1.FetchRequest\x1a\x1b.recollect.v1.FetchResponse0\x01\x12:\n\x03\x41\x63k\x12\x18.recollect.v1.AckRequest\x1a\x19.recollect.v1.AckResponse\x12I\n\x08StartRun\x12\x1d.recollect.v1.StartRunRequest\x1a\x1e.recollect.v1.StartRunResponse\x12L\n\tFinishRun\x12\x1e.recollect.v1.FinishRunRequest\x1a\x1f.recollect.v1.FinishRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPFRAME']._serialized_start=294
   _globals['_STEPFRAME']._serialized_end=431
   _globals['_FETCHRESPONSE']._serialized_start=433
-  _globals['_FETCHRESPONSE']._serialized_end=523
-  _globals['_ACKREQUEST']._serialized_start=526
-  _globals['_ACKREQUEST']._serialized_end=661
-  _globals['_ACKRESPONSE']._serialized_start=663
-  _globals['_ACKRESPONSE']._serialized_end=720
-  _globals['_STARTRUNREQUEST']._serialized_start=723
-  _globals['_STARTRUNREQUEST']._serialized_end=861
-  _globals['_STARTRUNRESPONSE']._serialized_start=863
-  _globals['_STARTRUNRESPONSE']._serialized_end=901
-  _globals['_MEASUREMENT']._serialized_start=903
-  _globals['_MEASUREMENT']._serialized_end=980
-  _globals['_FINISHRUNREQUEST']._serialized_start=982
-  _globals['_FINISHRUNREQUEST']._serialized_end=1087
-  _globals['_FINISHRUNRESPONSE']._serialized_start=1089
-  _globals['_FINISHRUNRESPONSE']._serialized_end=1108
-  _globals['_STREAMSERVICE']._serialized_start=1111
-  _globals['_STREAMSERVICE']._serialized_end=1407
+  _globals['_FETCHRESPONSE']._serialized_end=540
+  _globals['_ACKREQUEST']._serialized_start=543
+  _globals['_ACKREQUEST']._serialized_end=678
+  _globals['_ACKRESPONSE']._serialized_start=680
+  _globals['_ACKRESPONSE']._serialized_end=737
+  _globals['_STARTRUNREQUEST']._serialized_start=740
+  _globals['_STARTRUNREQUEST']._serialized_end=878
+  _globals['_STARTRUNRESPONSE']._serialized_start=880
+  _globals['_STARTRUNRESPONSE']._serialized_end=918
+  _globals['_MEASUREMENT']._serialized_start=920
+  _globals['_MEASUREMENT']._serialized_end=997
+  _globals['_FINISHRUNREQUEST']._serialized_start=999
+  _globals['_FINISHRUNREQUEST']._serialized_end=1104
+  _globals['_FINISHRUNRESPONSE']._serialized_start=1106
+  _globals['_FINISHRUNRESPONSE']._serialized_end=1125
+  _globals['_STREAMSERVICE']._serialized_start=1128
+  _globals['_STREAMSERVICE']._serialized_end=1424
 # @@protoc_insertion_point(module_scope)

@@ -157,6 +157,7 @@ class FetchResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
     """Arrow IPC stream with one record batch, the rows of all steps one after the other:
     position int64, source int16, example int64, input_ids list<int32>, loss_mask list<bool>, and
@@ -168,6 +169,8 @@ class FetchResponse(_message.Message):
     """
     checksum: _builtins.int
     """XXH3 (64 bits) of the steps, each as it is encoded with its fields in order, then the payload."""
+    padding: _builtins.bytes
+    """Zeros, as many as make the payload begin at a multiple of 64 bytes in the encoded message."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepFrame]:
         """The steps, in their order; at least one."""
@@ -178,10 +181,11 @@ class FetchResponse(_message.Message):
         steps: _abc.Iterable[Global___StepFrame] | None = ...,
         payload: _builtins.bytes = ...,
         checksum: _builtins.int = ...,
+        padding: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "payload", b"payload", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "padding", b"padding", "payload", b"payload", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
