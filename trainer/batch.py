@@ -67,7 +67,7 @@ class TrainBatch:
     @cached_property
     def is_full(self) -> bool:
         """Whether no row is padded."""
-        return int(self.lengths.sum()) == self.input_ids.numel()
+        return int(self.counts_by_source[1].sum()) == self.input_ids.numel()
 
     @cached_property
     def labels(self) -> torch.Tensor:

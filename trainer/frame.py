@@ -224,7 +224,7 @@ def _supervised(received: _Received) -> Integers:
 def _check_steps(frame: Envelope, held: Shards, counts: Integers) -> None:
     if len(frame.steps) != held.num_steps:
         raise _differs("The steps are not those that were asked for", held.first_step)
-    counted = counts.swapaxes(0, 1).reshape(held.num_steps, -1).tolist()
+    counted = counts.swapaxes(0, 1).tolist()
     for place, (stated, size) in enumerate(
         zip(frame.steps, np.diff(held.bounds).tolist(), strict=True)
     ):
@@ -233,12 +233,12 @@ def _check_steps(frame: Envelope, held: Shards, counts: Integers) -> None:
             raise _differs("The steps are not those that were asked for", step)
         if stated.digest != held.digests[place]:
             raise _differs("The digest is not that of the plan", step)
-        said = (stated.source_rows, stated.source_tokens, stated.source_supervised_tokens)
-        if any(len(column) != counts.shape[2] for column in said) or counted[place] != [
-            *said[0],
-            *said[1],
-            *said[2],
-        ]:
+        rows, tokens, supervised = counted[place]
+        if not (
+            stated.source_rows == rows
+            and stated.source_tokens == tokens
+            and stated.source_supervised_tokens == supervised
+        ):
             raise _differs("The counts are not those of the rows", step)
     if held.num_supervised_tokens is not None:
         _compare("supervised tokens", counts[2], held.num_supervised_tokens, held.first_step)

@@ -1,8 +1,10 @@
 """Courses: a stream's way through the steps of a plan, a message at a time.
 
 A message holds as many whole steps as fit a target size on average; one that turns out too large
-is sent step by step. Which steps a message has depends on the request alone, so the same request is
-answered with the same bytes by whoever answers it.
+is sent step by step. The first messages are small and each is twice the one before, so that the
+first batch comes soon and a stream that nobody reads costs little. Which steps a message has
+depends on the request alone, so the same request is answered with the same bytes by whoever answers
+it.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from .frames import encode_frame
 from .places import Places, places_of
 from .tokens import TokenCache
 
-TARGET_BYTES = 512 * 1024
-"""What a message should hold: large enough that its overhead is small beside copying it, small
-enough that a stream that nobody reads costs less than a MiB."""
+TARGET_BYTES = 1024 * 1024
+"""What a message should hold: large enough that its overhead is small beside copying it."""
+FIRST_BYTES = 128 * 1024
+"""What the first message of a stream should hold."""
+MESSAGES_AHEAD = 8
+"""Messages whose rows are worked out together, at most."""
 NARROW_IDS = 1 << 16
 """Ids of a tokenizer up to which one takes two bytes."""
 MASK_BYTES = 1 / 8
@@ -71,10 +76,15 @@ class Course:
             + MASK_BYTES
             + (ANNOTATION_BYTES if annotations is not None else 0)
         )
-        self.message_steps = max(1, int(TARGET_BYTES / (num_rows * row_bytes)))
-        """Steps of a message."""
+        self._step_bytes = num_rows * row_bytes
+        self._target = min(FIRST_BYTES, TARGET_BYTES)
         self.num_steps = self.num_rows = self.num_tokens = 0
         """What the last message holds."""
+
+    @property
+    def message_steps(self) -> int:
+        """Steps of the next message, unless fewer are left."""
+        return max(1, int(self._target / self._step_bytes))
 
     def advance(self) -> bytes | None:
         """The next message, an encoded FetchResponse, or None after the last.
@@ -98,8 +108,9 @@ class Course:
                 if error.reason is not Reason.FRAME_TOO_LARGE or held.num_steps == 1:
                     raise
                 # Rows that are much longer than most: from here on, a step is a message.
-                self.message_steps = 1
+                self._target = 0
             else:
+                self._target = min(2 * self._target, TARGET_BYTES)
                 self.num_steps = held.num_steps
                 self.num_rows, self.num_tokens = len(held.rows), int(places.ends[-1])
                 return message
@@ -108,7 +119,10 @@ class Course:
         """The next steps, out of a block of them that was worked out together."""
         first = self._steps[0]
         if self._block is None or not self._covers(self._block.held, num_steps, caches):
-            num_ahead = max(num_steps, num_steps_at_once(self._plan, self._world_size))
+            num_ahead = min(
+                MESSAGES_AHEAD * num_steps, num_steps_at_once(self._plan, self._world_size)
+            )
+            num_ahead = max(num_steps, num_ahead)
             held = shards(
                 self._plan,
                 first,

@@ -28,8 +28,8 @@ from .tokens import TokenCache
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Largest frame that is sent: bounds what one stream can hold in memory on either side."""
-MOST_SCRATCH_TOKENS = 1 << 18
-"""Tokens for which a thread keeps memory: those of an ordinary frame, and a MiB."""
+MOST_SCRATCH_TOKENS = 1 << 19
+"""Tokens for which a thread keeps memory: those of an ordinary frame, and two MiB."""
 
 TokenIds = npt.NDArray[Any]
 

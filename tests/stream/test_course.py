@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ def test_a_message_has_as_many_whole_steps_as_the_target_holds(
     house: House, kind: str, target: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(course, "TARGET_BYTES", target)
+    monkeypatch.setattr(course, "FIRST_BYTES", target)
     plan = house.plans[kind]
     found = messages(plan, house.caches)
     sizes = [len(frame.steps) for frame in found]
@@ -100,11 +102,30 @@ def test_a_message_has_as_many_whole_steps_as_the_target_holds(
         assert min(whole) + max(whole) / sizes[0] > target / 2
 
 
+def test_the_first_messages_are_small_and_each_is_twice_the_one_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = house.plans["rows"]
+    caches = house.caches
+    size = len(encoded(plan, caches.of_plan(plan), 0, narrow=True).payload)
+    monkeypatch.setattr(course, "FIRST_BYTES", size)
+    monkeypatch.setattr(course, "TARGET_BYTES", 5 * size)
+    sizes = [len(frame.steps) for frame in messages(plan, caches)]
+    assert 1 <= sizes[0] <= 2
+    largest = max(sizes)
+    assert 4 * sizes[0] <= largest <= 8 * sizes[0]
+    grown = sizes.index(largest)
+    assert all(size in (2 * before, 2 * before + 1) for before, size in pairwise(sizes[:grown]))
+    assert set(sizes[grown:-1]) <= {largest}
+    # As for whoever asks again at a later step.
+    assert len(messages(plan, caches, range(9, 14))[0].steps) == sizes[0]
+
+
 def test_the_target_is_that_of_rows_that_are_sent(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rank of many has more steps in a message, and annotations leave less room."""
-    monkeypatch.setattr(course, "TARGET_BYTES", 12_000)
+    monkeypatch.setattr(course, "FIRST_BYTES", 12_000)
     plan, steps = house.plans["rows"], range(30)
 
     def message_steps(**fields: Any) -> int:
