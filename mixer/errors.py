@@ -56,6 +56,7 @@ class Reason(IntEnum):
     TEACHER_MISSING = 500
     TEACHER_CHANGED = 501
     MODEL_UNUSABLE = 502
+    TEMPLATE_REFUSED = 503
 
     SERVER_UNAVAILABLE = 600
     PORT_IN_USE = 601
@@ -292,6 +293,12 @@ CATALOG: Mapping[Reason, Consequence] = {
         66,
         "The model folder cannot be loaded.",
         "Name a folder with config.json, model.safetensors and tokenizer.json.",
+    ),
+    Reason.TEMPLATE_REFUSED: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "The model's chat template does not take an example.",
+        "Leave the example out, or serve a model whose chat template takes it.",
     ),
     Reason.SERVER_UNAVAILABLE: _means(
         "UNAVAILABLE",

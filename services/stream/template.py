@@ -1,27 +1,39 @@
 """The chat template: renders messages to token ids and the mask of what is learnt.
 
-Every message becomes `<|speaker|>` + content + `<|end|>`, with nothing added. Content is encoded as
-plain text: what somebody typed can look like a turn marker, but never be one.
+A tokenizer with our turn markers has one fixed way: every message becomes `<|speaker|>` + content +
+`<|end|>`, with nothing added. Any other is rendered through the chat template of its own. Either
+way content is encoded as plain text: what somebody typed can look like a turn marker, but never be
+one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from ...mixer.errors import Reason, RecollectError
+from ...mixer.errors import RecollectError
 from ...mixer.example import Message, Speaker
+from .template_folder import (
+    TOKENIZER_FILE,
+    OwnTemplate,
+    read_own_template,
+    read_tokenizer,
+    unusable,
+)
 
 TEMPLATE_VERSION = "recollect-chat-1"
-"""Changes whenever the same messages would render to other tokens."""
+"""Changes whenever the same messages would render to other tokens with our turn markers."""
+OWN_TEMPLATE_VERSION = "recollect-own-template-1"
+"""Changes whenever they would with a chat template of the tokenizer's own."""
 
-TOKENIZER_FILE = "tokenizer.json"
 END = "<|end|>"
 MARKERS = {speaker: f"<|{speaker.value}|>" for speaker in Speaker}
 LEARNT = frozenset({Speaker.ASSISTANT, Speaker.TEXT})
@@ -38,40 +50,42 @@ class Rendered:
     """Tokens before the row was cut."""
 
 
-def tokenizer_digest(path: Path) -> str:
-    """SHA-256 over `tokenizer.json` (or that of a folder) and the template version."""
-    digest = hashlib.sha256(_read(path))
-    digest.update(TEMPLATE_VERSION.encode())
-    return digest.hexdigest()
+class Rendering(Protocol):
+    """A way of rendering messages."""
+
+    @property
+    def num_ids(self) -> int:
+        """Ids that a token can have: 0 … num_ids - 1."""
+        ...
+
+    def render_batch(
+        self, examples: Sequence[Sequence[Message]], /, *, max_length: int
+    ) -> list[Rendered]:
+        """Renders examples, each cut at `max_length` tokens."""
+        ...
 
 
 class ChatTemplate:
-    """A tokenizer together with the fixed way of rendering messages with it."""
+    """A tokenizer together with its way of rendering messages."""
 
-    def __init__(self, tokenizer: Tokenizer, *, digest: str) -> None:
+    def __init__(self, rendering: Rendering, *, digest: str) -> None:
         self.digest = digest
-        self._tokenizer = tokenizer
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # Markers inside content stay ordinary text.
-        self._tokenizer.encode_special_tokens = True
-        self.num_ids = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+        self.num_ids = rendering.num_ids
         """Ids that a token can have: 0 … num_ids - 1."""
-        self._end = self._special(END)
-        self._markers = {speaker: self._special(text) for speaker, text in MARKERS.items()}
+        self._rendering = rendering
 
     @classmethod
     def load(cls, path: Path) -> ChatTemplate:
         """The template of a model folder (or of its `tokenizer.json`); raises MODEL_UNUSABLE."""
-        raw = _read(path)
-        try:
-            tokenizer = Tokenizer.from_str(raw.decode("utf-8"))
-        # The library raises bare Exception for anything it cannot parse.
-        except Exception as error:
-            raise _unusable(
-                f"{TOKENIZER_FILE} cannot be parsed ({type(error).__name__})."
-            ) from error
-        return cls(tokenizer, digest=tokenizer_digest(path))
+        raw = read_tokenizer(path)
+        tokenizer = _parsed(raw)
+        own = None if has_our_markers(tokenizer) else read_own_template(path)
+        if own is None:
+            return cls(FixedTurns(tokenizer), digest=_digest(raw, None))
+        # A sandbox for templates is not needed where there are none to run.
+        from .own_turns import OwnTurns
+
+        return cls(OwnTurns(raw, tokenizer, own), digest=_digest(raw, own))
 
     def render(self, messages: Sequence[Message], *, max_length: int) -> Rendered:
         """Renders one example."""
@@ -80,7 +94,31 @@ class ChatTemplate:
     def render_batch(
         self, examples: Sequence[Sequence[Message]], *, max_length: int
     ) -> list[Rendered]:
-        """Renders examples, each cut at `max_length` tokens, encoding all contents at once."""
+        """Renders examples, each cut at `max_length` tokens, encoding all contents at once.
+
+        Raises:
+            RecollectError: TEMPLATE_REFUSED, if the tokenizer's chat template does not take one.
+        """
+        return self._rendering.render_batch(examples, max_length=max_length)
+
+
+class FixedTurns:
+    """Rendering with our turn markers."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        # Markers inside content stay ordinary text.
+        self._tokenizer.encode_special_tokens = True
+        self.num_ids = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+        self._end = self._special(END)
+        self._markers = {speaker: self._special(text) for speaker, text in MARKERS.items()}
+
+    def render_batch(
+        self, examples: Sequence[Sequence[Message]], *, max_length: int
+    ) -> list[Rendered]:
+        """Renders examples, each cut at `max_length` tokens."""
         contents = [message.content for messages in examples for message in messages]
         encoded = iter(self._tokenizer.encode_batch_fast(contents, add_special_tokens=False))
         return [
@@ -107,24 +145,49 @@ class ChatTemplate:
 
     def _special(self, text: str) -> int:
         token: int | None = self._tokenizer.token_to_id(text)
-        added = self._tokenizer.get_added_tokens_decoder()
-        if token is None or token not in added or not added[token].special:
-            raise _unusable(f"The tokenizer has no special token {text}.")
+        if token is None or not _is_special(self._tokenizer, token):
+            raise unusable(f"The tokenizer has no chat template and no special token {text}.")
         return token
 
 
-def _read(path: Path) -> bytes:
-    file = path / TOKENIZER_FILE if path.is_dir() else path
+def tokenizer_digest(path: Path) -> str:
+    """SHA-256 over `tokenizer.json` (or that of a folder) and the way of rendering.
+
+    Where the tokenizer renders with a chat template of its own, that is covered too.
+    """
+    raw = read_tokenizer(path)
+    return _digest(raw, None if has_our_markers(_parsed(raw)) else read_own_template(path))
+
+
+def has_our_markers(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer has all of our turn markers as special tokens."""
+    ids = [tokenizer.token_to_id(text) for text in (END, *MARKERS.values())]
+    return all(token is not None and _is_special(tokenizer, token) for token in ids)
+
+
+def _is_special(tokenizer: Tokenizer, token: int) -> bool:
+    added: dict[int, Any] = tokenizer.get_added_tokens_decoder()
+    return token in added and bool(added[token].special)
+
+
+def _digest(raw: bytes, own: OwnTemplate | None) -> str:
+    digest = hashlib.sha256(raw)
+    if own is None:
+        digest.update(TEMPLATE_VERSION.encode())
+    else:
+        tokens = dict(own.special_tokens), sorted(own.more_special)
+        parts = (OWN_TEMPLATE_VERSION, own.text, *tokens)
+        digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _parsed(raw: bytes) -> Tokenizer:
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise _unusable(f"{file.name} cannot be read ({error.strerror}).") from error
+        return Tokenizer.from_str(raw.decode("utf-8"))
+    # The library raises bare Exception for anything it cannot parse.
+    except Exception as error:
+        raise _unparsed(error) from error
 
 
-def _unusable(message: str) -> RecollectError:
-    return RecollectError(
-        Reason.MODEL_UNUSABLE,
-        message,
-        where=TOKENIZER_FILE,
-        fix="Point the configuration at a model folder whose tokenizer has the turn markers.",
-    )
+def _unparsed(error: Exception) -> RecollectError:
+    return unusable(f"{TOKENIZER_FILE} cannot be parsed ({type(error).__name__}).")

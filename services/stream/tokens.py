@@ -25,7 +25,7 @@ import xxhash
 
 from ...mixer.contents import Totals
 from ...mixer.errors import Reason, RecollectError
-from ...mixer.example import Example, Message
+from ...mixer.example import Example
 from ..durable import atomic_file
 from . import totals as sums
 from .gathering import (
@@ -300,7 +300,8 @@ def build(
     """Writes the cache of `examples`, in bounded memory; the file appears whole or not at all.
 
     Raises:
-        RecollectError: STORAGE_FULL; STORAGE_CORRUPT when there are not as many as the key says.
+        RecollectError: STORAGE_FULL; STORAGE_CORRUPT when there are not as many as the key says;
+            TEMPLATE_REFUSED, naming the example that the chat template does not take.
     """
     schema = SCHEMA.with_metadata({"key": key.name})
     num_rows, so_far = 0, sums.NOTHING
@@ -309,7 +310,7 @@ def build(
             rendered = [
                 row
                 for group in _groups(chunk)
-                for row in template.render_batch(group, max_length=key.max_length)
+                for row in _rendered(template, group, max_length=key.max_length)
             ]
             batch, so_far = _record_batch(rendered), sums.with_rows(so_far, rendered)
             metadata = {CHECKSUM: checksum(batch), sums.FIELD: sums.encode(so_far)}
@@ -323,15 +324,35 @@ def build(
             )
 
 
-def _groups(examples: Sequence[Example]) -> Iterator[list[tuple[Message, ...]]]:
-    """The messages of the examples in groups that are small enough to be encoded at once.
+def _rendered(
+    template: ChatTemplate, group: Sequence[Example], *, max_length: int
+) -> list[Rendered]:
+    try:
+        return template.render_batch([item.messages for item in group], max_length=max_length)
+    except RecollectError as error:
+        if error.reason is not Reason.TEMPLATE_REFUSED:
+            raise
+    # Which of them it was is found by trying each alone.
+    return [_rendered_alone(template, item, max_length=max_length) for item in group]
+
+
+def _rendered_alone(template: ChatTemplate, item: Example, *, max_length: int) -> Rendered:
+    try:
+        return template.render(item.messages, max_length=max_length)
+    except RecollectError as error:
+        error.where = f"source {item.source}, example {item.example_id}"
+        raise
+
+
+def _groups(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """The examples in groups that are small enough to be encoded at once.
 
     An encoding takes a hundred times the memory of the tokens that are kept of it.
     """
-    group: list[tuple[Message, ...]] = []
+    group: list[Example] = []
     num_characters = 0
     for example in examples:
-        group.append(example.messages)
+        group.append(example)
         num_characters += sum(len(message.content) for message in example.messages)
         if num_characters >= CHARACTERS_AT_ONCE:
             yield group

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from recollect.services.ledger import Ledger
 from recollect.services.replay import ReplayStore
 from recollect.services.stream import CacheKey, ChatTemplate, TokenCache, TokenCaches, tokens
 from recollect.services.stream.tokens import DamagedCache, build
+
+from .models import FAMILIES, make_model
 
 if TYPE_CHECKING:
     from stream.replica import Replica
@@ -265,3 +268,16 @@ def test_caches_hold_no_message_text(store: tuple[Store, Replica], tmp_path: Pat
                 "num_tokens",
                 "num_supervised",
             }
+
+
+def test_an_example_that_the_template_refuses_is_named(
+    tmp_path: Path, key: CacheKey, examples: list[Example]
+) -> None:
+    template = ChatTemplate.load(make_model(tmp_path / "model", FAMILIES["turns"]))
+    refused = replace(examples[7], messages=examples[7].messages[1:])
+    with pytest.raises(RecollectError) as caught:
+        build(tmp_path / "new" / "cache", key, template=template, examples=[*examples, refused])
+    assert caught.value.reason is Reason.TEMPLATE_REFUSED
+    assert caught.value.where == f"source support, example {refused.example_id}"
+    assert examples[7].messages[1].content not in str(caught.value)
+    assert list((tmp_path / "new").iterdir()) == []
