@@ -25,7 +25,14 @@ from .replay import ReplayStore
 from .replay.catalog import Catalog
 from .secret import secret_key
 from .store_service import StoreServicer
-from .stream import AnnotationShelf, AnnotationWriter, ChatTemplate, StreamServicer, TokenCaches
+from .stream import (
+    AnnotationShelf,
+    AnnotationWriter,
+    ChatTemplate,
+    StreamServicer,
+    TokenCaches,
+    compile_kernels,
+)
 from .teacher.frozen import FrozenTeacher
 from .teacher.rehearsal import Rehearsing
 from .teacher.service import TeacherServicer
@@ -57,6 +64,7 @@ class Shared:
         import torch
 
         torch.set_num_threads(settings.teacher.threads)
+        compile_kernels()
         file = settings.ratio_policy
         return cls(
             settings=settings,

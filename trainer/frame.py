@@ -38,6 +38,14 @@ PIECES = (
 )
 ANNOTATIONS = (("teacher_logprobs", pa.list_(pa.float32())),)
 
+_NUMPY_TYPES = {
+    pa.int64(): np.int64,
+    pa.int32(): np.int32,
+    pa.int16(): np.int16,
+    pa.uint16(): np.uint16,
+    pa.float32(): np.float32,
+}
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -103,9 +111,9 @@ def _received(payload: Octets, held: Shards, *, with_annotations: bool) -> _Rece
     try:
         columns = _columns(payload, packed=held.packed, annotated=with_annotations)
         rows = held.rows
-        _compare("positions", columns["position"].to_numpy(), rows.positions, step)
-        _compare("sources", columns["source"].to_numpy(), rows.sources, step)
-        _compare("examples", columns["example"].to_numpy(), rows.examples, step)
+        _compare("positions", _numbers(columns["position"]), rows.positions, step)
+        _compare("sources", _numbers(columns["source"]), rows.sources, step)
+        _compare("examples", _numbers(columns["example"]), rows.examples, step)
         offsets = _offsets(columns["input_ids"])
         for name in ("loss_mask", *(name for name, _ in ANNOTATIONS if with_annotations)):
             _compare(name, _offsets(columns[name]), offsets, step)
@@ -151,18 +159,30 @@ def _columns(payload: Octets, *, packed: bool, annotated: bool) -> Mapping[str, 
 
 def _offsets(column: pa.ListArray) -> Integers:
     # What is read from a stream has no offset, so its values are those that its offsets mean.
-    offsets: Integers = column.offsets.to_numpy().astype(np.int64)
+    offsets: Integers = _numbers(column.offsets).astype(np.int64)
     if offsets[0] != 0 or offsets[-1] != len(column.values) or column.values.null_count:
         raise ValueError("the values are not those of the rows")
     return offsets
 
 
+def _numbers(values: pa.Array) -> npt.NDArray[Any]:
+    """A column over the memory of the frame.
+
+    Not `to_numpy`, which first imports pandas: half a second that the first batch has to wait.
+    """
+    dtype = np.dtype(_NUMPY_TYPES[values.type])
+    buffer = values.buffers()[1]
+    if buffer is None or not len(values):
+        return np.zeros(0, dtype=dtype)
+    return np.frombuffer(buffer, dtype, len(values), values.offset * dtype.itemsize)
+
+
 def _tensor(values: pa.Array) -> torch.Tensor:
     """A column as a tensor over the memory of the frame, which nobody else has, if it fits."""
     if values.type == pa.uint16():
-        return torch.from_numpy(values.to_numpy().astype(np.int32))
+        return torch.from_numpy(_numbers(values).astype(np.int32))
     if not len(values):
-        return torch.from_numpy(values.to_numpy().copy())
+        return torch.from_numpy(_numbers(values).copy())
     tensor: torch.Tensor = from_dlpack(values)
     return tensor
 
@@ -185,7 +205,7 @@ def _pieces(
         planned = held.pieces[1:]
         for (name, _), expected in zip(PIECES, planned, strict=True):
             _compare("pieces of rows", _offsets(columns[name]), rows, held.first_step)
-            _compare("pieces", columns[name].values.to_numpy(), expected, held.first_step)
+            _compare("pieces", _numbers(columns[name].values), expected, held.first_step)
     pieces = held.pieces.stops - held.pieces.starts
     ends = np.concatenate(([0], np.cumsum(pieces)))
     _compare("lengths", offsets, ends[rows], held.first_step)

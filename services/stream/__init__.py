@@ -3,6 +3,7 @@
 from .annotations import AnnotationShelf, AnnotationWriter
 from .caches import TokenCaches
 from .frames import MAX_FRAME_BYTES, encode_frame
+from .gathering import compile_kernels
 from .measuring import contents_of
 from .options import SERVER_OPTIONS
 from .service import PlanBook, StreamServicer, encode_response, handlers_of
@@ -21,6 +22,7 @@ __all__ = [
     "StreamServicer",
     "TokenCache",
     "TokenCaches",
+    "compile_kernels",
     "contents_of",
     "encode_frame",
     "encode_response",

@@ -141,7 +141,7 @@ _COPY_WORDS = Kernel(_copy_words)
 _COPY_BITS = Kernel(_copy_bits)
 
 
-def prepare() -> None:
+def compile_kernels() -> None:
     """Compiles what a first batch would otherwise have to wait for."""
     words, octets = np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.uint8)
     numbers = np.zeros(1, dtype=np.int64)

@@ -33,7 +33,6 @@ from .annotations import Annotations, AnnotationShelf
 from .caches import TokenCaches
 from .course import Course
 from .frames import step_frames
-from .gathering import prepare
 from .places import places_of
 from .runs import RunBook, RunLedger
 from .standing import furthest_off
@@ -86,7 +85,6 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         self._annotations = annotations
         self._runs = RunBook(ledger)
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="stream")
-        self._threads.submit(prepare)
 
     def close(self) -> None:
         """Waits for what is being gathered or written, after the server has stopped."""

@@ -289,8 +289,8 @@ def _chunk_of(batch: pa.RecordBatch) -> Chunk:
         offsets=_view(ids.buffers()[1], np.int32, len(ids) + 1),
         input_ids=_view(ids.buffers()[3], np.int32),
         packed_mask=_view(mask.buffers()[3], np.uint8),
-        num_tokens=batch.column("num_tokens").to_numpy(),
-        num_supervised=batch.column("num_supervised").to_numpy(),
+        num_tokens=_view(batch.column("num_tokens").buffers()[1], np.int32, len(batch)),
+        num_supervised=_view(batch.column("num_supervised").buffers()[1], np.int32, len(batch)),
     )
 
 

@@ -60,7 +60,7 @@ def test_what_is_prepared_is_all_that_real_files_need(
     kernels = Kernel(gathering._copy_words), Kernel(gathering._copy_bits)
     monkeypatch.setattr(gathering, "_COPY_WORDS", kernels[0])
     monkeypatch.setattr(gathering, "_COPY_BITS", kernels[1])
-    gathering.prepare()
+    gathering.compile_kernels()
     dispatchers: list[Any] = [kernel.compiled for kernel in kernels]
     prepared = [list(dispatcher.signatures) for dispatcher in dispatchers]
     # Token ids are copied to four bytes or to two.
