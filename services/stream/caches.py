@@ -11,6 +11,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example
 from ...mixer.measures import Measures
 from ...mixer.plan import Plan
+from ..observing.logs import tell
 from .measuring import measures_of
 from .recent import Recent
 from .template import ChatTemplate
@@ -69,6 +70,7 @@ class TokenCaches:
         store: ExampleStore[Snapshot],
         template: ChatTemplate,
         count_build: Callable[[str], None] = lambda _: None,
+        tell: Callable[..., None] = tell,
     ) -> None:
         """Opens nothing yet.
 
@@ -77,15 +79,20 @@ class TokenCaches:
             store: whose examples they are made of.
             template: how those become tokens.
             count_build: told of every cache that is built, why: "missing" or "damaged".
+            tell: told of builds while they go on and when they end, for the log.
         """
         self.folder = folder
         self._count_build = count_build
+        self._tell = tell
         self._damaged: set[str] = set()
         """Names of caches that were dropped and not yet built again."""
         self.template = template
         self._store = store
         self._open: dict[str, TokenCache] = {}
         self._opening = Lock()
+        """Guards what is open; never held for long."""
+        self._building: dict[str, Lock] = {}
+        """By the name of a cache, held by who opens, builds or drops it."""
         self._measures: Recent[Measures] = Recent(MOST_MEASURES)
         self._plans: Recent[Plan] = Recent(MOST_PLANS)
 
@@ -117,7 +124,7 @@ class TokenCaches:
         return [self._cache(snapshot_id, source, max_length) for source in sources]
 
     def cured(self, plan: Plan, use: Callable[[Sequence[TokenCache]], Answer]) -> Answer:
-        """Uses the caches of a plan; if one is damaged they are built again, once, and used then.
+        """Uses the caches of a plan; one that is damaged is built again, once, and used then.
 
         Args:
             plan: the plan.
@@ -126,17 +133,19 @@ class TokenCaches:
         Raises:
             RecollectError: STORAGE_CORRUPT when a cache does not keep what was just written.
         """
-        caches = self.of_plan(plan)
-        try:
-            return use(caches)
-        except DamagedCache:
-            # Caches are not the truth: build them again from the segments.
-            for cache in caches:
+        built: set[str] = set()
+        while True:
+            caches = self.of_plan(plan)
+            try:
+                return use(caches)
+            except DamagedCache as error:
+                # Caches are not the truth: build them again from the segments.
+                damaged = [cache for cache in caches if cache.is_damaged] or caches
+                if any(cache.key.name in built for cache in damaged):
+                    raise _unkept() from error
+            for cache in damaged:
+                built.add(cache.key.name)
                 self.forget(cache)
-        try:
-            return use(self.of_plan(plan))
-        except DamagedCache as error:
-            raise _unkept() from error
 
     def measures(self, snapshot_id: str, sources: Sequence[CachedSource]) -> Mapping[str, Measures]:
         """The lengths of the examples of each source, by its name; builds what is missing."""
@@ -159,7 +168,7 @@ class TokenCaches:
 
     def forget(self, cache: TokenCache) -> None:
         """Drops a cache that turned out to be damaged: the next `of_plan` builds it again."""
-        with self._opening:
+        with self._alone(cache.key.name):
             if self._open.get(cache.key.name) is cache:
                 del self._open[cache.key.name]
                 self._damaged.add(cache.key.name)
@@ -204,11 +213,16 @@ class TokenCaches:
         cache = self._open.get(key.name)
         if cache is not None:
             return cache
-        # One build at a time: two streams that start together need the same caches.
-        with self._opening:
+        # Two streams that start together need the same caches; one that needs others goes on.
+        with self._alone(key.name):
             if key.name not in self._open:
                 self._open[key.name] = self._open_or_build(key, snapshot_id, source.name)
             return self._open[key.name]
+
+    def _alone(self, name: str) -> Lock:
+        """The lock of a cache."""
+        with self._opening:
+            return self._building.setdefault(name, Lock())
 
     def _open_or_build(self, key: CacheKey, snapshot_id: str, source: str) -> TokenCache:
         path = self.path(key)
@@ -218,9 +232,22 @@ class TokenCaches:
             is_damaged = key.name in self._damaged or path.exists()
             snapshot = self._store.snapshot_by_id(snapshot_id)
             examples = self._store.examples(snapshot, source)
-            build(path, key, template=self.template, examples=examples)
+            cause = "damaged" if is_damaged else "missing"
+
+            def progress(*, num_rows: int, num_rows_in_all: int, seconds: float) -> None:
+                # Not the name of the source: whoever registered it chose it.
+                self._tell(
+                    "token cache built" if num_rows == num_rows_in_all else "token cache building",
+                    cache=key.name,
+                    cause=cause,
+                    rows=num_rows,
+                    of=num_rows_in_all,
+                    seconds=seconds,
+                )
+
+            build(path, key, template=self.template, examples=examples, progress=progress)
             self._damaged.discard(key.name)
-            self._count_build("damaged" if is_damaged else "missing")
+            self._count_build(cause)
         try:
             return TokenCache(path, key)
         except DamagedCache as error:

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example
 from ..durable import atomic_file
 from . import totals as sums
+from .building import Progress, Reports, rendered_chunks
 from .gathering import (
     Bytes,
     Layout,
@@ -45,8 +46,6 @@ ROWS_PER_CHUNK = 512
 batch of a stream are in as many record batches, and all of them are checked before it is sent."""
 CHECKSUM = b"xxh3"
 """Where the checksum of a record batch is in its metadata."""
-CHARACTERS_AT_ONCE = 1 << 18
-"""How much text is encoded together: enough for the tokenizer's threads."""
 
 UNREADABLE = (OSError, KeyError, TypeError, ValueError, pa.lib.ArrowException)
 """What reading a file raises that is missing or damaged, wherever the damage hits."""
@@ -117,10 +116,10 @@ class TokenCache:
         """
         self.key = key
         try:
-            file = pa.memory_map(str(path))
-            self._reader = pa.ipc.open_file(file)
-            file.seek(0)
-            self._file = file.read_buffer()
+            with path.open("rb") as file:
+                self._map = mmap(file.fileno(), 0, access=ACCESS_READ)
+            self._file = pa.py_buffer(self._map)
+            self._reader = pa.ipc.open_file(pa.BufferReader(self._file))
         except UNREADABLE as error:
             raise DamagedCache(type(error).__name__) from error
         metadata = self._reader.schema.metadata or {}
@@ -131,6 +130,7 @@ class TokenCache:
             or self._reader.num_record_batches != num_chunks
         ):
             raise DamagedCache("another key, schema or length")
+        self._require_whole()
         self.totals = self._totals(num_chunks)
         """What its rows hold in all, as served."""
         self._words = np.frombuffer(self._file, dtype=np.int32, count=self._file.size // 4)
@@ -138,6 +138,8 @@ class TokenCache:
         self._layout = Layout.unknown(num_chunks)
         self._chunks: list[Chunk | None] = [None] * num_chunks
         self._reading = Lock()
+        self.is_damaged = False
+        """Whether it was found to be damaged; it has to be built again."""
 
     def __len__(self) -> int:
         return self.key.num_rows
@@ -165,7 +167,11 @@ class TokenCache:
             places: int64[n], the token of the target at which each begins.
             ids: int32[m], the target, or uint16[m] where every id fits.
             mask: uint8[m / 8], a bit for every token of it, lowest bit first; zero before.
+
+        Raises:
+            DamagedCache: the file was cut off since.
         """
+        self._require_whole()
         copy_tokens(self._words, self._layout, ranges, places, ids)
         copy_masks(self._octets, self._layout, ranges, places, mask)
 
@@ -239,8 +245,21 @@ class TokenCache:
         parts = [getattr(self._chunk(index), name) for index in range(len(self._chunks))]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
 
+    def _require_whole(self) -> None:
+        """Raises DamagedCache if the file is shorter than what is mapped of it.
+
+        A page that lies behind the end of a file kills whoever touches it, by SIGBUS. Caches are
+        replaced, never written into, so nobody but a fault from outside shortens one; it is asked
+        for before every use, which takes a microsecond. Who is in the middle of copying just then
+        is not saved by that.
+        """
+        if self._map.size() < len(self._map):
+            self.is_damaged = True
+            raise DamagedCache("cut off while in use")
+
     def _verify(self, example_rows: Int64s) -> None:
-        """Checks the record batches of rows that nobody has touched yet."""
+        """Checks the file, and the record batches of rows that nobody has touched yet."""
+        self._require_whole()
         if not example_rows.size:
             return
         if not 0 <= example_rows.min() <= example_rows.max() < self.key.num_rows:
@@ -251,6 +270,7 @@ class TokenCache:
             self._chunk(index)
 
     def _chunk(self, index: int) -> Chunk:
+        self._require_whole()
         chunk = self._chunks[index]
         if chunk is None:
             with self._reading:
@@ -260,7 +280,11 @@ class TokenCache:
     def _read(self, index: int) -> Chunk:
         try:
             chunk = _chunk_of(verified_batch(self._reader, index))
+        except DamagedCache:
+            self.is_damaged = True
+            raise
         except UNREADABLE as error:
+            self.is_damaged = True
             raise DamagedCache(type(error).__name__) from error
         # What is looked at to see whether a record batch is verified comes last.
         self._layout.offsets[index] = self._begin(chunk.offsets) // 4
@@ -295,9 +319,21 @@ def _chunk_of(batch: pa.RecordBatch) -> Chunk:
 
 
 def build(
-    path: Path, key: CacheKey, *, template: ChatTemplate, examples: Iterable[Example]
+    path: Path,
+    key: CacheKey,
+    *,
+    template: ChatTemplate,
+    examples: Iterable[Example],
+    progress: Progress = lambda **_: None,
 ) -> None:
     """Writes the cache of `examples`, in bounded memory; the file appears whole or not at all.
+
+    Args:
+        path: where it is to lie.
+        key: what it depends on.
+        template: how examples become tokens.
+        examples: in the order of their rows.
+        progress: told every few seconds how far it has come, and when the cache is there.
 
     Raises:
         RecollectError: STORAGE_FULL; STORAGE_CORRUPT when there are not as many as the key says;
@@ -305,60 +341,24 @@ def build(
     """
     schema = SCHEMA.with_metadata({"key": key.name})
     num_rows, so_far = 0, sums.NOTHING
+    reports = Reports(key.num_rows, progress)
+    chunks = rendered_chunks(
+        template, examples, max_length=key.max_length, chunk_rows=ROWS_PER_CHUNK
+    )
     with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
-        for chunk in _chunks(examples):
-            rendered = [
-                row
-                for group in _groups(chunk)
-                for row in _rendered(template, group, max_length=key.max_length)
-            ]
+        for rendered in chunks:
             batch, so_far = _record_batch(rendered), sums.with_rows(so_far, rendered)
             metadata = {CHECKSUM: checksum(batch), sums.FIELD: sums.encode(so_far)}
             writer.write_batch(batch, custom_metadata=metadata)
-            num_rows += len(chunk)
+            num_rows += len(rendered)
+            reports.done(num_rows)
         if num_rows != key.num_rows:
             raise RecollectError(
                 Reason.STORAGE_CORRUPT,
                 f"The store returned {num_rows} examples; the plan was sealed over {key.num_rows}.",
                 fix="Verify the data folder with `recollect audit verify`.",
             )
-
-
-def _rendered(
-    template: ChatTemplate, group: Sequence[Example], *, max_length: int
-) -> list[Rendered]:
-    try:
-        return template.render_batch([item.messages for item in group], max_length=max_length)
-    except RecollectError as error:
-        if error.reason is not Reason.TEMPLATE_REFUSED:
-            raise
-    # Which of them it was is found by trying each alone.
-    return [_rendered_alone(template, item, max_length=max_length) for item in group]
-
-
-def _rendered_alone(template: ChatTemplate, item: Example, *, max_length: int) -> Rendered:
-    try:
-        return template.render(item.messages, max_length=max_length)
-    except RecollectError as error:
-        error.where = f"source {item.source}, example {item.example_id}"
-        raise
-
-
-def _groups(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """The examples in groups that are small enough to be encoded at once.
-
-    An encoding takes a hundred times the memory of the tokens that are kept of it.
-    """
-    group: list[Example] = []
-    num_characters = 0
-    for example in examples:
-        group.append(example)
-        num_characters += sum(len(message.content) for message in example.messages)
-        if num_characters >= CHARACTERS_AT_ONCE:
-            yield group
-            group, num_characters = [], 0
-    if group:
-        yield group
+    reports.finished()
 
 
 def list_array(
@@ -407,12 +407,6 @@ def _record_batch(rendered: Sequence[Rendered]) -> pa.RecordBatch:
         },
         schema=SCHEMA,
     )
-
-
-def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    iterator = iter(examples)
-    while chunk := list(islice(iterator, ROWS_PER_CHUNK)):
-        yield chunk
 
 
 def _view(buffer: pa.Buffer | None, dtype: type[Number], count: int = -1) -> npt.NDArray[Number]:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +18,14 @@ from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Example
 from recollect.services.ledger import Ledger
 from recollect.services.replay import ReplayStore
-from recollect.services.stream import CacheKey, ChatTemplate, TokenCache, TokenCaches, tokens
+from recollect.services.stream import (
+    CacheKey,
+    ChatTemplate,
+    TokenCache,
+    TokenCaches,
+    building,
+    tokens,
+)
 from recollect.services.stream.tokens import DamagedCache, build
 
 from .models import FAMILIES, make_model
@@ -281,3 +291,132 @@ def test_an_example_that_the_template_refuses_is_named(
     assert caught.value.where == f"source support, example {refused.example_id}"
     assert examples[7].messages[1].content not in str(caught.value)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("use", ["lengths", "num_supervised", "gather", "masks"])
+@pytest.mark.parametrize("size", [0, 1, 100, 4096])
+def test_a_cache_that_is_cut_off_while_it_is_mapped_is_built_again(
+    store: tuple[Store, Replica], tmp_path: Path, use: str, size: int
+) -> None:
+    source, made = store
+    caches = TokenCaches(tmp_path / "caches", store=source, template=ChatTemplate.load(made.model))
+
+    def used(held: Sequence[TokenCache]) -> list[Any]:
+        rows = np.arange(25)
+        found: Any = {
+            "lengths": lambda: held[1].lengths.tolist(),
+            "num_supervised": lambda: held[1].num_supervised(rows).tolist(),
+            "gather": lambda: held[1].rows(rows).to_pylist(),
+            "masks": lambda: [lengths.tolist() for lengths, _ in held[1].masks()],
+        }
+        return [found[use](), held[1].lengths.tolist()]
+
+    good = caches.cured(made.plan, used)
+    first, cut, last = caches.of_plan(made.plan)
+    assert caches.path(cut.key).stat().st_size > 4096
+    os.truncate(caches.path(cut.key), size)
+    assert caches.cured(made.plan, used) == good
+    now = caches.of_plan(made.plan)
+    assert now[0] is first
+    assert now[1] is not cut
+    assert now[2] is last
+    assert source.num_reads == 4
+
+
+@pytest.mark.faults
+def test_what_was_located_in_a_cache_that_is_cut_off_is_not_copied(
+    path: Path, key: CacheKey
+) -> None:
+    cache = TokenCache(path, key)
+    rows = np.arange(NUM_ROWS)
+    ranges = cache.located(rows, np.zeros_like(rows), np.full_like(rows, MAX_LENGTH))
+    os.truncate(path, 0)
+    places = np.cumsum(ranges.lengths) - ranges.lengths
+    total = int(ranges.lengths.sum())
+    with pytest.raises(DamagedCache):
+        cache.copy(ranges, places, np.empty(total, np.int32), np.zeros(total, np.uint8))
+    assert cache.is_damaged
+
+
+@pytest.mark.faults
+def test_a_disk_that_keeps_nothing_is_said_to_keep_nothing(
+    store: tuple[Store, Replica], tmp_path: Path
+) -> None:
+    source, made = store
+    caches = TokenCaches(tmp_path / "caches", store=source, template=ChatTemplate.load(made.model))
+
+    def used(held: Sequence[TokenCache]) -> None:
+        os.truncate(caches.path(held[2].key), 0)
+        held[2].gather(np.arange(3))
+
+    with pytest.raises(RecollectError, match="damaged again") as caught:
+        caches.cured(made.plan, used)
+    assert caught.value.reason is Reason.STORAGE_CORRUPT
+    assert source.num_reads == 4
+
+
+def test_a_build_tells_how_far_it_is(
+    tmp_path: Path,
+    key: CacheKey,
+    template: ChatTemplate,
+    examples: list[Example],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def progress(*, num_rows: int, num_rows_in_all: int, seconds: float) -> None:
+        assert seconds >= 0
+        told.append((num_rows, num_rows_in_all))
+
+    options: Any = {"template": template, "examples": examples, "progress": progress}
+    build(tmp_path / "quick", key, **options)
+    assert told == [(NUM_ROWS, NUM_ROWS)]
+    monkeypatch.setattr(building, "SECONDS_BETWEEN", 0)
+    build(tmp_path / "slow", key, **options)
+    assert [rows for rows, _ in told[1:]] == [5, 10, 15, 20, 23, 23]
+
+
+def test_the_log_tells_of_builds_without_names(
+    store: tuple[Store, Replica], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, made = store
+    caches = TokenCaches(tmp_path / "caches", store=source, template=ChatTemplate.load(made.model))
+    with caplog.at_level("INFO"):
+        held = caches.of_plan(made.plan)
+    records: list[Any] = caplog.records
+    assert [record.message for record in records] == ["token cache built"] * 3
+    assert [record.fields["cache"] for record in records] == [cache.key.name for cache in held]
+    assert [record.fields["rows"] for record in records] == [40, 25, 7]
+    assert {record.fields["cause"] for record in records} == {"missing"}
+    assert not any("support" in str(record.fields) for record in records)
+
+
+def test_a_build_delays_those_who_need_it_and_nobody_else(
+    store: tuple[Store, Replica], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, made = store
+    caches = TokenCaches(tmp_path / "caches", store=source, template=ChatTemplate.load(made.model))
+    begun, going_on = Event(), Event()
+    examples = source.examples
+
+    def slow(snapshot: Any, name: str) -> Iterator[Example]:
+        if name == "support":
+            begun.set()
+            assert going_on.wait(20)
+        return examples(snapshot, name)
+
+    monkeypatch.setattr(source, "examples", slow)
+    support, general, _ = made.plan.sources
+    with ThreadPoolExecutor(2) as pool:
+        both = [
+            pool.submit(caches.of_sources, made.plan.snapshot_id, [support], max_length=9)
+            for _ in range(2)
+        ]
+        assert begun.wait(20)
+        assert len(caches.of_sources(made.plan.snapshot_id, [general], max_length=9)[0]) == 25
+        assert not any(job.done() for job in both)
+        going_on.set()
+        one, other = (job.result(20)[0] for job in both)
+    assert one is other
+    assert source.num_reads == 2
