@@ -28,6 +28,11 @@ _ASKED = Message(speaker=Speaker.USER, content="Qzuestion")
 _ANSWERED = Message(speaker=Speaker.ASSISTANT, content="Azswer")
 _TOLD = Message(speaker=Speaker.SYSTEM, content="Izstruction")
 LEFT_OUT = "Leave the example out, or serve a model whose chat template takes it."
+PLAIN = "Use a chat template that takes messages with role and content, a text."
+DATED = (
+    "It asks for the date (strftime_now), but equal messages have to become equal tokens: write a "
+    "fixed date into the template."
+)
 SPOKEN = "Mark what the assistant says with {% generation %} in the chat template."
 
 
@@ -85,7 +90,7 @@ class Dialogues:
                     raise Unfit(f"are written without what the {said.speaker.value} says")
             self.written([_ASKED, _ANSWERED])
         except Unfit as error:
-            raise _strange(error) from error
+            raise self._strange(error) from error
         self._merges_system = not self._takes_system()
 
     def written(self, messages: Sequence[Message]) -> Written:
@@ -106,6 +111,14 @@ class Dialogues:
             Unfit: the template does not take them.
         """
         return Written(unmarked(self._prompted(self._turns(messages))).text, [])
+
+    def _strange(self, unfit: Unfit) -> RecollectError:
+        fix = unfit.fix if unfit.fix != LEFT_OUT else PLAIN
+        return unusable(
+            f"A question and its answer {unfit}.",
+            where="chat_template",
+            fix=DATED if self._script.asks_for_date else fix,
+        )
 
     def _takes_system(self) -> bool:
         try:
@@ -282,16 +295,6 @@ def _marked_words(text: str) -> list[Words]:
 
 def _speakers(turns: Sequence[Turn]) -> str:
     return ", ".join(turn.speaker.value for turn in turns[:8]) + (", …" if len(turns) > 8 else "")
-
-
-def _strange(unfit: Unfit) -> RecollectError:
-    return unusable(
-        f"A question and its answer {unfit}.",
-        where="chat_template",
-        fix="Use a chat template that takes messages with role and content, a text."
-        if unfit.fix == LEFT_OUT
-        else unfit.fix,
-    )
 
 
 def refused(unfit: Unfit) -> RecollectError:

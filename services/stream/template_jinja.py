@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -74,6 +74,8 @@ class ChatScript:
             for block in tree.find_all(nodes.CallBlock)
         )
         """Whether the template says itself what is learnt, with `{% generation %}`."""
+        self.asks_for_date = "strftime_now" in meta.find_undeclared_variables(tree)
+        """Whether it asks for the clock, which there is none of."""
         constants = [str(node.value) for node in tree.find_all(nodes.Const)]
         self.words = [node.data for node in tree.find_all(nodes.TemplateData)] + constants
         """Every text that the template may write by itself."""

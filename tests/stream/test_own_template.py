@@ -403,6 +403,7 @@ def test_a_template_that_is_of_no_use_is_refused(
         ChatTemplate.load(tmp_path)
     assert caught.value.reason is Reason.MODEL_UNUSABLE
     assert expected in caught.value.message
+    assert ("fixed date" in caught.value.fix) is ("strftime_now" in template)
 
 
 @pytest.mark.parametrize(
