@@ -1,10 +1,9 @@
 """Courses: a stream's way through the steps of a plan, a message at a time.
 
 A message holds as many whole steps as fit a target size on average; one that turns out too large
-is sent step by step. The first messages are small and each is twice the one before, so that the
-first batch comes soon and a stream that nobody reads costs little. Which steps a message has
-depends on the request alone, so the same request is answered with the same bytes by whoever answers
-it.
+is sent step by step. The first messages are small, so that the first batch comes soon and a stream
+that nobody reads costs little. Which steps a message has depends on the request alone, so the same
+request is answered with the same bytes by whoever answers it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,11 @@ from .tokens import TokenCache
 TARGET_BYTES = 1024 * 1024
 """What a message should hold: large enough that its overhead is small beside copying it."""
 FIRST_BYTES = 128 * 1024
-"""What the first message of a stream should hold."""
+"""What the first messages of a stream should hold."""
+FIRST_MESSAGES = 64
+"""How many are that small: 8 MiB, more than a connection takes over of a stream whose reader has
+stopped at once. Of one that waits the server holds three: what Python and gRPC have of the message
+that is being sent, and the next."""
 MESSAGES_AHEAD = 8
 """Messages whose rows are worked out together, at most."""
 NARROW_IDS = 1 << 16
@@ -78,6 +81,7 @@ class Course:
         )
         self._step_bytes = num_rows * row_bytes
         self._target = min(FIRST_BYTES, TARGET_BYTES)
+        self._num_messages = 0
         self.num_steps = self.num_rows = self.num_tokens = 0
         """What the last message holds."""
 
@@ -110,7 +114,9 @@ class Course:
                 # Rows that are much longer than most: from here on, a step is a message.
                 self._target = 0
             else:
-                self._target = min(2 * self._target, TARGET_BYTES)
+                self._num_messages += 1
+                if self._num_messages == FIRST_MESSAGES and self._target:
+                    self._target = TARGET_BYTES
                 self.num_steps = held.num_steps
                 self.num_rows, self.num_tokens = len(held.rows), int(places.ends[-1])
                 return message

@@ -47,16 +47,16 @@ class Place:
     """A data folder with a plan, of which every part gets a copy."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._num_copies = 0
         self.plan_id = make_place(folder / "made")
 
     def copy(self) -> Path:
         """A folder with a copy of the data folder."""
         self._num_copies += 1
-        copy = self._folder / str(self._num_copies)
+        copy = self.folder / str(self._num_copies)
         copy.mkdir()
-        shutil.copytree(self._folder / "made" / "data", copy / "data")
+        shutil.copytree(self.folder / "made" / "data", copy / "data")
         return copy
 
 
@@ -167,14 +167,16 @@ def _asked(address: str, seed: int, number: int, known: Sequence[str]) -> Counte
 
 def stalled(place: Place, options: argparse.Namespace) -> dict[str, Any]:
     """Stalled streams beside healthy ones."""
-    copy = place.copy()
+    # Rows as they are trained on: of short ones a message holds thousands, and takes its time.
+    copy = place.folder / "long"
+    plan_id = make_place(copy, batch_size=32, max_length=512)
     server = Server(copy / "data", f"unix:{copy}/s", copy / "server")
     wait_for("serving", partial(getattr, server, "serves"))
     process_id = server.process.pid
     assert process_id is not None
     found = measure(
         server.address,
-        place.plan_id,
+        plan_id,
         process_id,
         copy,
         num_stalled=options.stalled,

@@ -152,21 +152,31 @@ class Fleet:
         return Server(self._data, address, self._logs / f"server-{number}", self._settings)
 
 
-def make_place(folder: Path, num_steps: int = 1_000_000) -> str:
-    """A data folder `data` with two sources and a sealed plan, made by the command line; its id."""
+def make_place(
+    folder: Path, num_steps: int = 1_000_000, *, batch_size: int = 8, max_length: int = 48
+) -> str:
+    """A data folder `data` with two sources and a sealed plan, made by the command line; its id.
+
+    Rows longer than the default are full.
+    """
+    num_times = 1 if max_length == 48 else max_length
     folder.mkdir(parents=True, exist_ok=True)
     address = f"unix:{folder}/s"
     for name in ("task", "general"):
         rows = folder / f"{name}.jsonl"
         with rows.open("w", encoding="utf-8") as file:
             for n in range(60):
-                asked, answered = f"{name} {n}: where is it? " * (1 + n % 3), f"On shelf {n}."
+                asked, answered = (
+                    f"{name} {n}: where is it? " * (1 + n % 3),
+                    f"On shelf {n}. " * num_times,
+                )
                 spoken = (("user", asked), ("assistant", answered))
                 messages = [{"role": role, "content": text} for role, text in spoken]
                 file.write(json.dumps({"messages": messages}) + "\n")
     mix = folder / "mix.yaml"
     mix.write_text(
-        f"name: faults\nbatch_size: 8\nnum_steps: {num_steps}\nmax_length: 48\nsources:\n"
+        f"name: faults\nbatch_size: {batch_size}\nnum_steps: {num_steps}\n"
+        f"max_length: {max_length}\nsources:\n"
         "  - {source: task, role: task, share: 3/4}\n"
         "  - {source: general, role: general, share: 1/4}\n",
         encoding="utf-8",

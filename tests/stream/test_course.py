@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,21 +101,16 @@ def test_a_message_has_as_many_whole_steps_as_the_target_holds(
         assert min(whole) + max(whole) / sizes[0] > target / 2
 
 
-def test_the_first_messages_are_small_and_each_is_twice_the_one_before(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_messages_are_small(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = house.plans["rows"]
     caches = house.caches
     size = len(encoded(plan, caches.of_plan(plan), 0, narrow=True).payload)
     monkeypatch.setattr(course, "FIRST_BYTES", size)
     monkeypatch.setattr(course, "TARGET_BYTES", 5 * size)
+    monkeypatch.setattr(course, "FIRST_MESSAGES", 6)
     sizes = [len(frame.steps) for frame in messages(plan, caches)]
-    assert 1 <= sizes[0] <= 2
-    largest = max(sizes)
-    assert 4 * sizes[0] <= largest <= 8 * sizes[0]
-    grown = sizes.index(largest)
-    assert all(size in (2 * before, 2 * before + 1) for before, size in pairwise(sizes[:grown]))
-    assert set(sizes[grown:-1]) <= {largest}
+    assert set(sizes[:6]) <= {1, 2} and len(set(sizes[:6])) == 1
+    assert set(sizes[6:-1]) <= {max(sizes)} and 5 * sizes[0] <= max(sizes) <= 10 * sizes[0]
     # As for whoever asks again at a later step.
     assert len(messages(plan, caches, range(9, 14))[0].steps) == sizes[0]
 
