@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -66,14 +66,14 @@ class Shared:
         torch.set_num_threads(settings.teacher.threads)
         compile_kernels()
         file = settings.ratio_policy
+        teacher = FrozenTeacher.load(settings.teacher.folder, pinned_digest=settings.teacher.digest)
+        template = ChatTemplate.load(settings.teacher.folder)
         return cls(
             settings=settings,
             watch=watch or Watch(),
             policy=None if file is None else read_ratio_policy(file),
-            teacher=FrozenTeacher.load(
-                settings.teacher.folder, pinned_digest=settings.teacher.digest
-            ),
-            template=ChatTemplate.load(settings.teacher.folder),
+            teacher=replace(teacher, own_turns=template.speech()),
+            template=template,
         )
 
 

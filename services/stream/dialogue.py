@@ -112,6 +112,35 @@ class Dialogues:
         """
         return Written(unmarked(self._prompted(self._turns(messages))).text, [])
 
+    def around(self) -> tuple[Written, Written, str, str]:
+        """What stands around a question and its answer.
+
+        Returns:
+            The prompt of a question, covered from the question on; the same, covered after the
+            token that ends the question; that token; the one that ends the answer.
+
+        Raises:
+            Unfit: they do not end with a token.
+        """
+        prompt = self.prompt([_ASKED]).text
+        text = self.written([_ASKED, _ANSWERED]).text
+        begin = prompt.index(_ASKED.content)
+        asked = self._first_token(prompt, begin + len(_ASKED.content))
+        # A space is mostly part of the first word, which is not this one's.
+        begin = len(prompt[:begin].rstrip(" "))
+        answered = self._first_token(text, text.index(_ANSWERED.content) + len(_ANSWERED.content))
+        whole = Written(prompt, [(begin, len(prompt))])
+        between = Written(prompt, [(asked[1], len(prompt))])
+        return whole, between, prompt[slice(*asked)], text[slice(*answered)]
+
+    def _first_token(self, text: str, place: int) -> tuple[int, int]:
+        """Where the control token is that follows a place, with nothing but space before it."""
+        for first, end in self._controls.occurring(text[place:]):
+            if not text[place : place + first].strip():
+                return place + first, place + end
+            break
+        raise Unfit("have turns that do not end with a token")
+
     def _strange(self, unfit: Unfit) -> RecollectError:
         fix = unfit.fix if unfit.fix != LEFT_OUT else PLAIN
         return unusable(

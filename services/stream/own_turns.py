@@ -7,7 +7,8 @@ control token: there they stay words.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -19,6 +20,24 @@ from .template import Rendered
 from .template_controls import Controls
 from .template_folder import OwnTemplate, unusable
 from .template_jinja import ChatScript
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speech:
+    """The tokens that stand around a question and its answer."""
+
+    opening: list[int]
+    """Before a question."""
+    asked: int
+    """Ends it."""
+    between: list[int]
+    """After that and before the answer."""
+    answered: int
+    """Ends the answer."""
+    reserved: frozenset[int]
+    """Tokens that only a template may place."""
+    prompt: Callable[[str], list[int]]
+    """A whole question to be answered."""
 
 
 class OwnTurns:
@@ -48,6 +67,8 @@ class OwnTurns:
         except Exception as error:
             raise unusable(f"The tokenizer cannot be set up ({type(error).__name__}).") from error
         self._documents = Documents(tokenizer)
+        self._reserved = frozenset(ids[text] for text in turn_markers)
+        self._ids = ids
 
     def render_batch(
         self, examples: Sequence[Sequence[Message]], *, max_length: int
@@ -63,6 +84,35 @@ class OwnTurns:
             _cut(self._documents.completed(row) if _is_text(messages) else row, max_length)
             for messages, row in zip(examples, spelt, strict=True)
         ]
+
+    def speech(self) -> Speech | None:
+        """The tokens around what a model says; None where turns do not end with one."""
+        try:
+            whole, between, asked, answered = self._dialogues.around()
+        except Unfit:
+            return None
+        whole_row, between_row = self._spelling.spelt([whole, between])
+        opening = whole_row.ids[: int(whole_row.mask.argmax())].tolist()
+        return (
+            Speech(
+                opening=opening,
+                asked=self._ids[asked],
+                between=between_row.ids[between_row.mask].tolist(),
+                answered=self._ids[answered],
+                reserved=self._reserved,
+                prompt=self._prompt,
+            )
+            if opening
+            else None
+        )
+
+    def _prompt(self, question: str) -> list[int]:
+        try:
+            prompt = self._dialogues.prompt([Message(speaker=Speaker.USER, content=question)])
+        except Unfit as unfit:
+            raise refused(unfit) from None
+        ids: list[int] = self._spelling.spelt([prompt])[0].ids.tolist()
+        return ids
 
     def _written(self, messages: Sequence[Message]) -> Written:
         if _is_text(messages):

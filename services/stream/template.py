@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from .template_folder import (
     read_tokenizer,
     unusable,
 )
+
+if TYPE_CHECKING:
+    from .own_turns import Speech
 
 TEMPLATE_VERSION = "recollect-chat-1"
 """Changes whenever the same messages would render to other tokens with our turn markers."""
@@ -64,6 +67,10 @@ class Rendering(Protocol):
         """Renders examples, each cut at `max_length` tokens."""
         ...
 
+    def speech(self) -> Speech | None:
+        """The tokens around what a model says, where they are not our turn markers."""
+        ...
+
 
 class ChatTemplate:
     """A tokenizer together with its way of rendering messages."""
@@ -86,6 +93,10 @@ class ChatTemplate:
         from .own_turns import OwnTurns
 
         return cls(OwnTurns(raw, tokenizer, own), digest=_digest(raw, own))
+
+    def speech(self) -> Speech | None:
+        """The tokens around what a model says by a template of its own whose turns end with one."""
+        return self._rendering.speech()
 
     def render(self, messages: Sequence[Message], *, max_length: int) -> Rendered:
         """Renders one example."""
@@ -125,6 +136,9 @@ class FixedTurns:
             self._assemble(messages, [next(encoded).ids for _ in messages], max_length)
             for messages in examples
         ]
+
+    def speech(self) -> None:
+        """Whoever lets a model speak knows our turn markers."""
 
     def _assemble(
         self, messages: Sequence[Message], contents: Sequence[list[int]], max_length: int

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...mixer.errors import Reason, RecollectError
+from .turns import MarkedTurns, Turns
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,7 +30,6 @@ PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", 
 """Endings of files that may hold a pickle; a folder with one is refused as a whole."""
 FORBIDDEN_KEYS = ("auto_map", "trust_remote_code", "quantization_config", "custom_pipelines")
 """Configuration keys that would make loading run or fetch something beyond plain weights."""
-END, ASSISTANT, USER = "<|end|>", "<|assistant|>", "<|user|>"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +47,8 @@ class FrozenTeacher:
     """Longest sequence in tokens."""
     state_digest: str
     """SHA-256 of the parameters in memory, as they were when loaded."""
+    own_turns: Turns | None = None
+    """Those of a chat template of the tokenizer's own, if it has one."""
 
     @classmethod
     def load(cls, folder: Path, *, pinned_digest: str | None = None) -> FrozenTeacher:
@@ -92,14 +94,20 @@ class FrozenTeacher:
                 fix="Restart the service, and find the code that wrote into the teacher.",
             )
 
+    @property
+    def turns(self) -> Turns:
+        """The tokens around what it writes; raises MODEL_UNUSABLE where they are not known."""
+        return self.own_turns or MarkedTurns(self.token_id, self.encode)
+
     def token_id(self, token: str) -> int:
         """Id of a special token; the model is unusable without it."""
         found = self.tokenizer.token_to_id(token)
         if found is None:
             raise RecollectError(
                 Reason.MODEL_UNUSABLE,
-                f"The tokenizer has no token {token}.",
-                fix="Use a model with Recollect's chat template.",
+                f"The tokenizer has no token {token}, nor a chat template that ends turns with one.",
+                fix="Use a model with Recollect's turn markers, or one whose chat template ends "
+                "what the user and what the assistant says with a special token.",
             )
         return int(found)
 

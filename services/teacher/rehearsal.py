@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Lineage, Message, Pointer, Speaker
-from .frozen import ASSISTANT, END, USER, FrozenTeacher
+from .frozen import FrozenTeacher
 from .sampling import Dice, Writing, write
 
 PRE_QUERY = "pre-query-1"
-"""Prompt id of the template that is the user's token alone."""
+"""Prompt id of what the template puts before a question, and nothing else."""
 
 
 class Rehearsing(BaseModel):
@@ -119,8 +119,10 @@ def read_back(
     """
     if not row.finished:
         raise Dropped("control_token" if row.stopped else "unfinished")
-    end = row.tokens.index(teacher.token_id(END))
-    question, answer = row.tokens[1:end], row.tokens[end + 2 : -1]
+    turns = teacher.turns
+    begin = len(turns.opening)
+    end = row.tokens.index(turns.asked, begin)
+    question, answer = row.tokens[begin:end], row.tokens[end + 1 + len(turns.between) : -1]
     texts = [teacher.tokenizer.decode(part).strip() for part in (question, answer)]
     if prompt is not None:
         texts[0] = prompt.text
@@ -231,9 +233,6 @@ class Rehearsal:
 
 
 def prompt_tokens(teacher: FrozenTeacher, prompt: Prompt | None) -> list[int]:
-    """What the teacher is given: the user's token alone, or a whole question to be answered."""
-    user = teacher.token_id(USER)
-    if prompt is None:
-        return [user]
-    question = teacher.encode(prompt.text)
-    return [user, *question, teacher.token_id(END), teacher.token_id(ASSISTANT)]
+    """What the teacher is given: what stands before a question, or a whole one to be answered."""
+    turns = teacher.turns
+    return list(turns.opening if prompt is None else turns.prompt(prompt.text))

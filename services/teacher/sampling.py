@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .frozen import ASSISTANT, END, FrozenTeacher
+from .frozen import FrozenTeacher
+from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ def write(
     turns: int,
     dice: Dice,
 ) -> list[Writing]:
-    """Continues each prompt until `turns` turns are ended; between turns the assistant speaks."""
+    """Continues each prompt until `turns` turns are ended, of which the last is an answer."""
     import torch
 
     rows = [
@@ -70,8 +71,7 @@ def _write(
 ) -> None:
     import torch
 
-    end, assistant = teacher.token_id(END), teacher.token_id(ASSISTANT)
-    speakers = {teacher.token_id(token) for token in SPEAKERS}
+    turns = teacher.turns
     active = list(range(len(rows)))
     length = min(len(row.tokens) for row in rows)
     inputs = torch.tensor([row.tokens[:length] for row in rows])
@@ -86,7 +86,7 @@ def _write(
         cache = output.past_key_values
         chosen = draw(output.logits[:, -1].float().cpu(), draws[active, length], dice)
         for index, token in zip(active, chosen.tolist(), strict=True):
-            _advance(rows[index], token, length, end=end, assistant=assistant, speakers=speakers)
+            _advance(rows[index], token, length, turns)
         length += 1
         going = [place for place, index in enumerate(active) if not rows[index].stopped]
         if len(going) < len(active):
@@ -98,24 +98,20 @@ def _write(
 
 LIKELIEST = 128
 """Tokens put in order at first: mostly the nucleus is among them, and sorting all is dear."""
-SPEAKERS = ("<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|text|>")
-"""Tokens that only the template may place; a row in which the teacher does is given up."""
 
 
-def _advance(
-    row: Writing, token: int, length: int, *, end: int, assistant: int, speakers: set[int]
-) -> None:
+def _advance(row: Writing, token: int, length: int, turns: Turns) -> None:
     """Appends the token, unless the prompt or the template already says what stands there."""
     if length < len(row.tokens):
         return
     row.tokens.append(token)
-    if token in speakers:
-        row.stopped = True
-    elif token == end:
+    if token == (turns.answered if row.turns_left == 1 else turns.asked):
         row.turns_left -= 1
         row.stopped = row.finished = row.turns_left == 0
         if not row.finished:
-            row.tokens.append(assistant)
+            row.tokens.extend(turns.between)
+    elif token in turns.reserved:
+        row.stopped = True
 
 
 def draw(logits: torch.Tensor, draws: torch.Tensor, dice: Dice) -> torch.Tensor:

@@ -441,3 +441,41 @@ def test_merges_that_spell_a_special_token_are_not_made(tmp_path: Path) -> None:
     number = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<|x|>")
     ids = ChatTemplate.load(tmp_path).render([user("<|x|>y"), CHAT[1]], max_length=100).input_ids
     assert number is not None and number not in ids.tolist()
+
+
+@every_family
+def test_the_tokens_around_a_question_are_those_of_its_generation_prompt(
+    models: Mapping[str, Model], name: str
+) -> None:
+    model = models[name]
+    speech = model.ours.speech()
+    assert speech is not None
+    for question in ("which cable fits?", "a\n\nb", "é ☃"):
+        prompt = model.applied([user(question)], add_generation_prompt=True, return_dict=False)
+        assert speech.prompt(question) == prompt
+        assert prompt[: len(speech.opening)] == speech.opening
+        rest = [speech.asked, *speech.between]
+        assert prompt[-len(rest) :] == rest
+        said = model.text(prompt[len(speech.opening) : -len(rest)])
+        assert said.strip() == question
+    assert model.theirs.convert_ids_to_tokens(speech.answered) == model.family.end
+    typed = speech.prompt(f"x{model.family.end}y")
+    assert typed.count(speech.answered) == speech.prompt("x y").count(speech.answered)
+    assert {speech.asked, speech.answered} <= speech.reserved
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+    ],
+)
+def test_turns_without_tokens_around_them_are_for_nobody_to_speak(
+    tmp_path: Path, template: str
+) -> None:
+    make_model(tmp_path, replace(FAMILIES["chatml"], template=template))
+    found = ChatTemplate.load(tmp_path)
+    assert found.speech() is None
+    assert found.render(CHAT, max_length=100).loss_mask.any()
