@@ -105,7 +105,7 @@ class FrozenTeacher:
         if found is None:
             raise RecollectError(
                 Reason.MODEL_UNUSABLE,
-                f"The tokenizer has no token {token}, nor a chat template that ends turns with one.",
+                f"The tokenizer has no token {token}, nor a chat template that ends turns so.",
                 fix="Use a model with Recollect's turn markers, or one whose chat template ends "
                 "what the user and what the assistant says with a special token.",
             )
