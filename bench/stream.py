@@ -74,7 +74,8 @@ ENTRANTS = {
     "dm_reverb": _peer("dm-reverb==0.14.0", "tensorflow==2.14.0", "numpy<2", resumes=False),
     "own_gather": _peer("torchdata==0.11.0", "numpy", variants=2, resumes=False),
 }
-CEILING = "ceiling"
+CEILING, OURS = "ceiling", "recollect"
+MEMORY_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +154,8 @@ def _attempt(run: Run, name: str, length: int, *more: str, limit: float = RUN_SE
         print(f"!! {name} {length}: {str(error)[-200:]}", flush=True)
         return None
     speed = figures.get("tokens_per_s", 0) / 1e6
-    print(f"{name:20} {length:5} {figures['variant']:24} {speed:9.2f} M tokens/s", flush=True)
+    told = f"{speed:9.2f} M tokens/s" if speed else " ".join(more)
+    print(f"{name:20} {length:5} {figures['variant']:24} {told}", flush=True)
     return figures
 
 
@@ -224,6 +226,9 @@ def entrants(run: Run, names: list[str], *, resume: bool) -> dict[str, Any]:
             more = ("--variant", variant, "--resume")
             back = _attempt(run, name, length, *more, limit=RESUME_SECONDS)
             result[str(length)][name]["resume"] = back
+    if resume and OURS in names:
+        figures = _attempt(run, OURS, min(NUM_ROWS), "--steps", str(MEMORY_STEPS), limit=900)
+        result["memory"] = {OURS: figures}
     if ceilings:
         result[CEILING] = {k: summary([one[k] for one in ceilings]) for k in ceilings[0]}
     return result

@@ -1,11 +1,13 @@
 """Our own line of the speed table: a service in a process of its own, batches over gRPC to tensors.
 
-    python stream_ours.py recollect --data FOLDER --rows 512 --seconds 3 [--variant 0] [--resume]
+    python stream_ours.py recollect --data FOLDER --rows 512 --seconds 3 [--variant 0]
+                          [--resume | --steps 1000000]
 
 The rows are those of all the peers: they are written into the token cache of a store that holds as
 many examples, and `recollect serve` and `ReplayLoader` do the rest as they do for everybody: the
 schedule, the shuffle, the composition of every batch recomputed and compared by the trainer's side,
-checksums. Variants are ways to connect. Prints one line of JSON.
+checksums. Variants are ways to connect. `--steps` reads so many and looks what memory both sides
+hold after every tenth of them. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stream_data import SHARES, place
-from stream_measure import measure, resume
+from stream_measure import measure, resume, tree
 from stream_task import BATCH_SIZE, Batch, Stream
 
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
@@ -180,6 +183,34 @@ def opened(address: str, plan: Plan, state: Any) -> Stream:
     )
 
 
+def first_batch_far(make: Callable[[Any], Stream], plan: Plan) -> float:
+    """Seconds until the batch of a step in the middle of the plan is there."""
+    start = time.perf_counter()
+    next(iter(make({"version": 1, "plan_id": plan.plan_id, "next_step": FAR_STEP}).batches))
+    return time.perf_counter() - start
+
+
+def memory(make: Callable[[Any], Stream], num_steps: int) -> dict[str, Any]:
+    """MiB of the trainer's process and of the service's, after every tenth of the steps."""
+    held: list[list[float]] = []
+    start = time.perf_counter()
+    steps = iter(make(None).batches)
+    for number in range(1, num_steps + 1):
+        next(steps)
+        if number % (num_steps // 10) == 0:
+            held.append([round(own_memory(process), 1) for process in tree()[:2]])
+    trainer, server = zip(*held, strict=True)
+    took = round(time.perf_counter() - start, 1)
+    return {"num_steps": num_steps, "seconds": took, "trainer_MiB": trainer, "service_MiB": server}
+
+
+def own_memory(process: int) -> float:
+    """MiB that are a process's own: pages of mapped files are the kernel's to take back."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
+    return int(line.split()[1]) / 1024
+
+
 def main() -> None:
     """Measures one way to connect."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -189,6 +220,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--variant", type=int, default=0, help="number of the variant")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--steps", type=int, help="read so many, and look at the memory")
     options = parser.parse_args()
     variant = VARIANTS[options.variant]
     if variant == "tcp":
@@ -203,8 +235,11 @@ def main() -> None:
 
             if options.resume:
                 figures = resume(make)
+            elif options.steps:
+                figures = memory(make, options.steps)
             else:
                 figures = measure(make, options.rows, options.seconds)
+                figures["far_first_batch_s"] = first_batch_far(make, plan)
     versions = {name: importlib.metadata.version(name) for name in ("recollect", "grpcio", "torch")}
     print(json.dumps({"variant": variant, "versions": versions, **figures}))
 
