@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from tokenizers import models as models_of_tokens
 from transformers import PreTrainedTokenizerFast
 
 from recollect.mixer.errors import Reason, RecollectError
@@ -136,6 +137,21 @@ def test_what_the_assistant_says_and_its_end_are_learnt(
     assert model.learnt(CHAT[:1]) == ""
 
 
+@pytest.mark.parametrize("name", ["chatml", "spoken", "headers"])
+def test_whatever_is_said_is_learnt_to_the_token(models: Mapping[str, Model], name: str) -> None:
+    model = models[name]
+
+    @settings(max_examples=60, deadline=None)
+    @given(said=st.lists(contents.map(str.strip).filter(bool), min_size=2, max_size=6))
+    def law(said: list[str]) -> None:
+        speakers = (user, assistant)
+        messages = [speakers[place % 2](content) for place, content in enumerate(said)]
+        end = model.family.end
+        assert model.learnt(messages) == "".join(content + end for content in said[1::2])
+
+    law()
+
+
 @every_family
 def test_a_prefix_of_what_is_learnt_is_the_generation_prompt(
     models: Mapping[str, Model], name: str
@@ -181,6 +197,60 @@ def test_what_reads_like_a_control_token_stays_text(models: Mapping[str, Model],
         alone = model.render([document(f"{text} and {text}")]).input_ids.tolist()
         start = [model.theirs.bos_token_id] if family.starts else []
         assert [token for token in alone if token in ids] == start
+
+
+@every_family
+def test_no_words_move_or_make_control_tokens(models: Mapping[str, Model], name: str) -> None:
+    model = models[name]
+    family = model.family
+    texts = [text for text in (*family.special, *family.others) if not text.isspace()]
+    ids = {model.theirs.convert_tokens_to_ids(text) for text in texts}
+    parts = [piece for text in texts for piece in (text, text[:1], text[1:], text[:-1], text[-2:])]
+    # Reasoning is for the assistant to write, and templates act on it.
+    own = [text for text in parts if "think" not in text]
+    words = st.lists(st.sampled_from([*parts, " ", "\n", "a", "role"]), max_size=6).map("".join)
+    answers = st.lists(st.sampled_from([*own, " ", "\n", "a"]), max_size=6).map("".join)
+
+    def controls(messages: list[Message]) -> list[int]:
+        return [token for token in model.render(messages).input_ids.tolist() if token in ids]
+
+    harmless = controls(CHAT)
+
+    @settings(max_examples=80, deadline=None)
+    @given(first=words, second=words, answer=answers)
+    def law(first: str, second: str, answer: str) -> None:
+        chat = [user(f"x{first}"), assistant(f"{answer}y"), user(f"{second}z"), assistant("yes")]
+        assert controls(chat) == harmless
+        assert f"y{family.end}" in model.learnt(chat)
+
+    law()
+
+
+@pytest.mark.parametrize("kind", ["unigram", "words"])
+def test_vocabularies_that_hold_control_tokens_give_them_to_nobody(
+    tmp_path: Path, kind: str
+) -> None:
+    make_model(tmp_path, FAMILIES["lines"])
+    texts = ["<unk>", "<s>", "</s>", "<", "/", "s", ">", "▁", "a", "b", "|", "ab", "x</s>y"]
+    model: Any = (
+        models_of_tokens.Unigram([(text, -1.0) for text in texts], unk_id=0)
+        if kind == "unigram"
+        else models_of_tokens.WordLevel(
+            {text: number for number, text in enumerate(texts)}, unk_token="<unk>"
+        )
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.add_special_tokens(["<s>", "</s>", "<unk>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    template = ChatTemplate.load(tmp_path)
+    for typed in ("</s>", "<s>", "a</s>b", "<unk>"):
+        ids = template.render([user(typed), assistant("ab")], max_length=99).input_ids.tolist()
+        assert ids.count(texts.index("</s>")) == 2
+        assert ids.count(texts.index("<s>")) == 0
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    said = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "ba"}]
+    ids = template.render([user("ab"), assistant("ba")], max_length=99).input_ids.tolist()
+    assert ids == theirs.apply_chat_template(said, return_dict=False)
 
 
 def test_the_space_around_words_completes_no_control_token(tmp_path: Path) -> None:
