@@ -124,7 +124,9 @@ class Dialogues:
         """
         prompt = self.prompt([_ASKED]).text
         text = self.written([_ASKED, _ANSWERED]).text
-        begin = prompt.index(_ASKED.content)
+        begin = prompt.find(_ASKED.content)
+        if begin < 0:
+            raise Unfit("are written otherwise before an answer than with it")
         asked = self._first_token(prompt, begin + len(_ASKED.content))
         # A space is mostly part of the first word, which is not this one's.
         begin = len(prompt[:begin].rstrip(" "))

@@ -139,6 +139,8 @@ class Documents:
     """How the tokenizer encodes a plain text: what it puts before and after it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         encoding = tokenizer.encode("x", add_special_tokens=True)
         around = np.array(encoding.special_tokens_mask, dtype=np.bool_)
         ids = np.array(encoding.ids, dtype=np.int32)

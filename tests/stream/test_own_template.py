@@ -384,6 +384,19 @@ def test_words_that_are_rewritten_are_refused(tmp_path: Path, change: str) -> No
     assert caught.value.reason in (Reason.TEMPLATE_REFUSED, Reason.MODEL_UNUSABLE)
 
 
+@every_family
+def test_truncation_and_padding_of_the_file_are_ignored(name: str, tmp_path: Path) -> None:
+    make_model(tmp_path, FAMILIES[name])
+    examples = [CHAT, [document("the parcel came late")]]
+    before = ChatTemplate.load(tmp_path).render_batch(examples, max_length=200)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    after = ChatTemplate.load(tmp_path).render_batch(examples, max_length=200)
+    assert [row.input_ids.tolist() for row in after] == [row.input_ids.tolist() for row in before]
+
+
 def test_noncharacters_become_replacement_characters(models: Mapping[str, Model]) -> None:
     typed = [user("a\ufdd0b\ufdd1\ufdd3\U000f0000c"), assistant("\ufdd2yes\ufdd1")]
     text = models["chatml"].text(models["chatml"].render(typed).input_ids.tolist())
@@ -540,6 +553,8 @@ def test_the_tokens_around_a_question_are_those_of_its_generation_prompt(
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}",
         "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+        "{% if add_generation_prompt %}<|im_start|>{% else %}{% for m in messages %}"
+        "<|im_start|>{{ m.content }}<|im_end|>{% endfor %}{% endif %}",
     ],
 )
 def test_turns_without_tokens_around_them_are_for_nobody_to_speak(
