@@ -13,7 +13,7 @@ bin := $(VENV)/bin
 # Installed again only when what defines the installation changes.
 stamp := $(VENV)/.installed
 
-.PHONY: help demo test check format protos faults bench build clean
+.PHONY: help demo test check format protos faults examples bench build clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ protos: $(stamp) ## Write the stubs of the wire contract again.
 
 faults: $(stamp) ## Kill, cut, double, change and rotate, hundreds of times (about an hour); writes bench/results/faults.json.
 	@$(bin)/python -m tests.faults $(FAULTS_ARGS)
+
+examples: $(stamp) ## Run every example from a fresh environment with recollect[trainer] and its framework (about 10 minutes).
+	@$(bin)/python -m tests.integrations.fresh
 
 bench: $(stamp) ## Measure what docs/ claims; results go to bench/results/.
 	@$(bin)/python bench/run.py

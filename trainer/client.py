@@ -377,8 +377,10 @@ class Client:
             except grpc.RpcError as error:
                 outage.wait_or_raise(error, others=self._move_on(asked))
             else:
-                outage.over()
-                return answer
+                if answer is not None:
+                    outage.over()
+                    return answer
+                outage.unanswered()
 
 
 def _stream(channel: grpc.Channel) -> stream_pb2_grpc.StreamServiceStub:

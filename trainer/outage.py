@@ -113,6 +113,24 @@ class Outage:
             )
         )
 
+    def unanswered(self) -> None:
+        """Waits a little before a call is made again that ended well, but without its answer.
+
+        A connection that changes bytes can lose an answer and leave the status that follows it;
+        gRPC gives None then.
+
+        Raises:
+            RecollectError: FRAME_DAMAGED when that happens again and again.
+        """
+        self._wait_or_give_up(
+            RecollectError(
+                Reason.FRAME_DAMAGED,
+                "A call ended well, and its answer did not arrive.",
+                where=self._address,
+                fix="Look for a faulty proxy or memory on the way, or use TLS.",
+            )
+        )
+
     def _wait_or_give_up(self, error: RecollectError) -> None:
         self._num_bad += 1
         if self._num_bad >= MOST_BAD_ANSWERS:

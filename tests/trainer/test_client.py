@@ -16,8 +16,10 @@ from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.shards import shards
 from recollect.services.ledger import Ledger
 from recollect.services.stream import MAX_FRAME_BYTES, SERVER_OPTIONS
+from recollect.trainer import outage
 from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
 from recollect.trainer.frame import decode
+from recollect.trainer.outage import MOST_BAD_ANSWERS
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
 from recollect.v1.envelope import checksum_of
 
@@ -186,6 +188,26 @@ def test_another_plan_under_the_same_id_is_found(
     with pytest.raises(RecollectError) as caught:
         client.plan(replica.plan.plan_id)
     assert caught.value.reason is Reason.PLAN_TAMPERED
+
+
+@pytest.mark.parametrize("num_lost", [1, MOST_BAD_ANSWERS - 1, MOST_BAD_ANSWERS])
+def test_a_call_that_ends_well_without_its_answer_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, num_lost: int
+) -> None:
+    """As when an answer is lost on its way, and the status that follows it is not."""
+    monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.001)
+    client = connect("127.0.0.1:1", patience=BRIEF)
+    answers: list[Any] = [*[None] * num_lost, stream_pb2.AckResponse(ledger_length=7)]
+
+    def answered(request: object, timeout: float) -> Any:
+        return answers.pop(0)
+
+    if num_lost < MOST_BAD_ANSWERS:
+        assert client._call(lambda channel: answered, object()).ledger_length == 7
+        return
+    with pytest.raises(RecollectError) as caught:
+        client._call(lambda channel: answered, object())
+    assert (caught.value.reason, caught.value.where) == (Reason.FRAME_DAMAGED, "127.0.0.1:1")
 
 
 def message(*steps: int) -> stream_pb2.FetchResponse:
