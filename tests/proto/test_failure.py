@@ -14,6 +14,7 @@ from recollect.mixer.errors import CATALOG, DOMAIN, Reason, RecollectError
 from recollect.services.client import error_from
 from recollect.trainer.outage import from_rpc_error
 from recollect.v1 import mix_pb2, mix_pb2_grpc
+from recollect.v1.failure import attached_info
 
 Ask = Callable[[str, str], grpc.RpcError]
 
@@ -24,6 +25,10 @@ ENDINGS = {
     grpc.StatusCode.UNKNOWN: Reason.INTERNAL,
     grpc.StatusCode.UNIMPLEMENTED: Reason.INTERNAL,
 }
+
+
+CHANGED = ("a detail", "the details")
+"""What changed on its way to us, so that it can no longer be read."""
 
 
 class Failing(mix_pb2_grpc.MixServiceServicer):
@@ -40,6 +45,12 @@ class Failing(mix_pb2_grpc.MixServiceServicer):
         )
         packed = any_pb2.Any()
         packed.Pack(info)
+        if how in CHANGED:
+            # No text in UTF-8, and no message.
+            packed.value = b"\x0a\x02\xff\xff"
+            if how == "the details":
+                context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff"),))
+                context.abort(grpc.StatusCode.NOT_FOUND, "no")
         status = status_pb2.Status(code=code_pb2.NOT_FOUND, message="no", details=[packed])
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError
@@ -109,3 +120,14 @@ def test_an_error_that_never_was_a_call_is_internal() -> None:
     for told in both(grpc.RpcError()):
         assert told.reason is Reason.INTERNAL
         assert told.fix == CATALOG[Reason.INTERNAL].advice
+
+
+@pytest.mark.parametrize("ask", [failure, awaited_failure])
+@pytest.mark.parametrize("what", CHANGED)
+def test_details_that_changed_on_their_way_are_no_details(
+    address: str, ask: Ask, what: str
+) -> None:
+    error = ask(address, what)
+    assert attached_info(error, DOMAIN) is None
+    for told in both(error):
+        assert told.reason is Reason.INTERNAL and "NOT_FOUND" in told.message

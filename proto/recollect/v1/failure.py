@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
@@ -60,11 +61,11 @@ def attached_info(error: grpc.RpcError, domain: str) -> ErrorInfo | None:
         return None
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # of which kind, code_of saw
-    except ValueError:
-        # The details contradict the status of the call: not ours.
-        return None
-    for detail in status.details if status is not None else ():
-        info = ErrorInfo()
-        if detail.Unpack(info) and info.domain == domain:
-            return info
+        for detail in status.details if status is not None else ():
+            info = ErrorInfo()
+            if detail.Unpack(info) and info.domain == domain:
+                return info
+    except (ValueError, DecodeError):
+        # The details contradict the status of the call, or changed on their way: not ours.
+        pass
     return None
