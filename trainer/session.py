@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from ..mixer.plan import Plan
 
 REPORT_VERSION = 1
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    "chat_template.jinja",
+)
+"""What a service reads to turn messages into tokens, so far as a model folder has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,7 +234,7 @@ class Session:
             )
 
     def _copy_tokenizer(self) -> None:
-        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        for name in TOKENIZER_FILES:
             if (self.job.model / name).is_file():
                 shutil.copyfile(self.job.model / name, self.job.out / "model" / name)
 

@@ -125,6 +125,22 @@ def test_a_run_learns_and_records_what_it_did(job: Job, replica: Replica) -> Non
     assert (job.out / "model" / "tokenizer.json").exists()
 
 
+def test_the_tuned_model_is_read_as_its_base_is(job: Job, base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "<|end|>"}')
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    finish(job, model=folder, guardrails=Guardrails())
+    kept = {path.name: path.read_bytes() for path in folder.glob("*") if "model" not in path.name}
+    tuned = {
+        name: (job.out / "model" / name).read_bytes() for name in kept if name != "config.json"
+    }
+    assert {**kept, **tuned} == kept and {
+        "special_tokens_map.json",
+        "tokenizer.json",
+    } < tuned.keys()
+
+
 def test_a_killed_run_resumes_to_the_same_weights(job: Job) -> None:
     whole = finish(job, guardrails=Guardrails())
     settings = SETTINGS.model_copy(update={"checkpoint_every": 4})
