@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 
 from .campaign import Outcome, Scene, Wanted, campaign, on_sockets, with_tls
 from .fleet import Server, make_place, wait_for
@@ -37,6 +38,7 @@ RESULT = Path(__file__).parents[2] / "bench" / "results" / "faults.json"
 KILLS_AT_ONCE = 50
 """Kills of one campaign: each begins with a fresh ledger, as one that grows is slower to open."""
 REQUESTS_AT_ONCE = 20_000
+CALLERS = 8
 CLEAR_UP = Odds(delay=0.01, cut=0.003)
 CLEAR_DOWN = Odds(delay=0.01, cut=0.005, double=0.005, change=0.005)
 """In the clear, what a trainer asks for has no checksum of ours: only answers are changed."""
@@ -141,9 +143,10 @@ def malformed(place: Place, options: argparse.Namespace) -> dict[str, Any]:
         server = Server(copy / "data", f"unix:{copy}/s", copy / "server")
         wait_for("serving", partial(getattr, server, "serves"))
         now = min(left, REQUESTS_AT_ONCE)
-        shares = [now // 2, now - now // 2]
+        # Several at once: what is written waits for the disk together.
+        shares = [len(part) for part in np.array_split(range(now), CALLERS)]
         with ThreadPoolExecutor(len(shares)) as pool:
-            seeds = [options.seed * 100_000 + 2 * number + n for n in range(len(shares))]
+            seeds = [options.seed * 100_000 + CALLERS * number + n for n in range(len(shares))]
             known = (place.plan_id, "task", "general")
             asking = [
                 pool.submit(_asked, server.address, seed, share, known)
