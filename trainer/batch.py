@@ -6,8 +6,8 @@ is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -64,6 +64,30 @@ class TrainBatch:
         """Rows of this rank."""
         return self.input_ids.shape[0]
 
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> TrainBatch:
+        """The batch with its tensors on a device; what is made when asked for is made there.
+
+        Args:
+            device: where the model is.
+            non_blocking: do not wait for the copy, which needs pinned memory (`pin_memory`).
+        """
+        return self._with_tensors(lambda held: held.to(device, non_blocking=non_blocking))
+
+    def pinned(self) -> TrainBatch:
+        """The batch with its tensors in memory from which an accelerator can copy by itself."""
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def _with_tensors(self, moved: Callable[[torch.Tensor], torch.Tensor]) -> TrainBatch:
+        logprobs = self.teacher_logprobs
+        return replace(
+            self,
+            input_ids=moved(self.input_ids),
+            loss_mask=moved(self.loss_mask),
+            lengths=moved(self.lengths),
+            sources=moved(self.sources),
+            teacher_logprobs=None if logprobs is None else moved(logprobs),
+        )
+
     @cached_property
     def is_full(self) -> bool:
         """Whether no row is padded."""
@@ -108,7 +132,7 @@ class TrainBatch:
 
         The tokens are counted as if the rows lay end to end without padding.
         """
-        return torch.from_numpy(cu_seqlens(self.pieces))
+        return torch.from_numpy(cu_seqlens(self.pieces)).to(self.lengths.device)
 
     @cached_property
     def tallies(self) -> Mapping[str, SourceTally]:

@@ -16,6 +16,8 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import torch
+
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.shards import RankSteps
 from .client import UNHEARD, LedgerHead, Patience, connect
@@ -45,6 +47,7 @@ class ReplayLoader:
         first_step: int = 0,
         prefetch: int = 2,
         with_annotations: bool = False,
+        pin_memory: bool = False,
         patience: Patience | None = None,
     ) -> None:
         """Connects and reads the plan.
@@ -58,14 +61,28 @@ class ReplayLoader:
             prefetch: messages of the service, of one or more batches each, that may wait in memory,
                 at least 1.
             with_annotations: whether to ask for the teacher's log-probabilities.
+            pin_memory: whether to put the tensors where an accelerator can copy them from while the
+                trainer goes on, as `DataLoader` does: then `batch.to(device, non_blocking=True)`.
             patience: how long to wait for the service.
+
+        Raises:
+            RecollectError: CONFIG_INVALID when memory is to be pinned and there is no accelerator,
+                and what reading the plan raises.
         """
+        if pin_memory and not torch.accelerator.is_available():
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                "Memory is pinned for an accelerator, and torch finds none.",
+                where="pin_memory",
+                fix="Leave it out, or install the build of torch for your accelerator.",
+            )
         self.client = connect(address, patience=patience)
         self.plan = self.client.plan(plan_id)
         self.rank = rank
         self.world_size = world_size
         self.with_annotations = with_annotations
         self._prefetch = prefetch
+        self._pins = pin_memory
         self._next_step = first_step
         self.ledger_head = UNHEARD
         """Of the last acknowledgement that this loader has sent or has loaded."""
@@ -160,7 +177,8 @@ class ReplayLoader:
         for frame in frames:
             first, last = frame.steps[0].step, frame.steps[-1].step
             held = of_rank.between(first, last + 1)
-            yield decode(frame, self.plan, held, with_annotations=self.with_annotations)
+            batches = decode(frame, self.plan, held, with_annotations=self.with_annotations)
+            yield [batch.pinned() for batch in batches] if self._pins else batches
 
 
 class _Prefetched(Generic[Item]):

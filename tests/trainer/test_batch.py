@@ -234,3 +234,27 @@ def test_a_step_in_a_message_is_the_step_by_itself(served: dict[str, Served], ki
             assert torch.equal(getattr(batch, name), getattr(alone, name))
         assert batch.pieces.tolist() == alone.pieces.tolist()
         assert batch.tallies == alone.tallies
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_on_another_device_makes_the_rest_there(packed: bool) -> None:
+    batch = batch_of([[3, 4], [5]] if packed else [[7], [5]], packed=packed, seed=1)
+    labels = batch.labels
+    # A device that has shapes and no values, which every build of torch has.
+    moved = batch.to("meta")
+    names = [
+        "input_ids",
+        "loss_mask",
+        "lengths",
+        "sources",
+        "labels",
+        "attention_mask",
+        "cu_seqlens",
+    ]
+    if not packed:  # which pieces are where is looked up in what the rows hold
+        names.append("position_ids")
+    for name in names:
+        here, there = getattr(batch, name), getattr(moved, name)
+        assert (there.device.type, there.shape, there.dtype) == ("meta", here.shape, here.dtype)
+    assert moved.tallies == batch.tallies and moved.digest == batch.digest
+    assert batch.labels is labels and torch.equal(batch.to("cpu").labels, labels)

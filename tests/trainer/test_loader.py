@@ -119,6 +119,27 @@ def test_a_loader_goes_on_from_its_state(small: Server, replica: Replica) -> Non
     assert all(map(same, rest, whole[12:]))
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+def test_memory_is_pinned_for_an_accelerator_alone(server: Server, replica: Replica) -> None:
+    with pytest.raises(RecollectError) as caught:
+        ReplayLoader(server.address, replica.plan.plan_id, pin_memory=True)
+    assert (caught.value.reason, caught.value.where) == (Reason.CONFIG_INVALID, "pin_memory")
+
+
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator")
+def test_pinned_batches_are_the_same(server: Server, replica: Replica) -> None:
+    device = torch.accelerator.current_accelerator()
+    assert device is not None
+    plan_id = replica.plan.plan_id
+    with ReplayLoader(server.address, plan_id) as plain:
+        with ReplayLoader(server.address, plan_id, pin_memory=True) as pinned:
+            for one, other in zip(plain, pinned, strict=True):
+                assert other.input_ids.is_pinned() and other.loss_mask.is_pinned()
+                there = other.to(device, non_blocking=True)
+                assert torch.equal(there.labels.cpu(), one.labels)
+                assert torch.equal(there.position_ids.cpu(), one.position_ids)
+
+
 def test_iterating_again_goes_on(loader: ReplayLoader) -> None:
     first = next(iter(loader))
     assert [first.step, *(batch.step for batch in loader)] == list(range(30))
