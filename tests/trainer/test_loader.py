@@ -131,13 +131,15 @@ def test_pinned_batches_are_the_same(server: Server, replica: Replica) -> None:
     device = torch.accelerator.current_accelerator()
     assert device is not None
     plan_id = replica.plan.plan_id
-    with ReplayLoader(server.address, plan_id) as plain:
-        with ReplayLoader(server.address, plan_id, pin_memory=True) as pinned:
-            for one, other in zip(plain, pinned, strict=True):
-                assert other.input_ids.is_pinned() and other.loss_mask.is_pinned()
-                there = other.to(device, non_blocking=True)
-                assert torch.equal(there.labels.cpu(), one.labels)
-                assert torch.equal(there.position_ids.cpu(), one.position_ids)
+    with (
+        ReplayLoader(server.address, plan_id) as plain,
+        ReplayLoader(server.address, plan_id, pin_memory=True) as pinned,
+    ):
+        for one, other in zip(plain, pinned, strict=True):
+            assert other.input_ids.is_pinned() and other.loss_mask.is_pinned()
+            there = other.to(device, non_blocking=True)
+            assert torch.equal(there.labels.cpu(), one.labels)
+            assert torch.equal(there.position_ids.cpu(), one.position_ids)
 
 
 def test_iterating_again_goes_on(loader: ReplayLoader) -> None:
