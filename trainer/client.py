@@ -7,9 +7,7 @@ again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Any, NamedTuple, TypeVar
@@ -21,32 +19,17 @@ from ..mixer.measures import Measures
 from ..mixer.plan import Plan
 from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
-from ..v1.connection import Credentials, is_address, open_channel
+from ..v1.connection import Credentials
 from ..v1.envelope import DamagedMessage, Envelope, opened
 from ..v1.failure import code_of
+from .channels import CHANNEL_OPTIONS as CHANNEL_OPTIONS  # its users know them from here
+from .channels import Channels
 from .measuring import read_measures
 from .outage import Outage, closed, translated
 from .outage import Patience as Patience  # its users know it from here
+from .silence import Listener
 from .tally import SourceTally
 from .tracing import Journeys
-
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    # The server's largest frame is 16 MiB, and a little around it.
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024 + 64 * 1024),
-    ("grpc.max_send_message_length", 4 * 1024 * 1024),
-    # Some cloud gateways drop a connection that is silent for 240 s, and the server allows one
-    # ping in 60 s: 210 s keeps both content.
-    ("grpc.keepalive_time_ms", 210_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # Pings go on while the trainer evaluates and asks for nothing.
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A restarted server is found within a second, not after minutes of growing back-off.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Two clients of one process do not share a connection, so closing one leaves the other alone.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 
 STEPS_PER_STREAM = 4096
 """A stream is re-opened after so many steps, so that a load balancer can move it."""
@@ -86,21 +69,6 @@ UNHEARD = LedgerHead(0, b"")
 """Of a ledger that nothing is known of."""
 
 
-class _Line(NamedTuple):
-    """Whose channel it is, and to where."""
-
-    process: int
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A channel, and what the certificate files were when it was opened."""
-
-    channel: grpc.Channel
-    stamp: object
-
-
 class Client:
     """The service, as a trainer sees it. May be used by several threads, pickled, and forked."""
 
@@ -108,23 +76,19 @@ class Client:
         self, address: str, *, patience: Patience, credentials: Credentials | None = None
     ) -> None:
         self.address = address
-        self.addresses = _check_addresses(address)
         self.patience = patience
         self.credentials = credentials or Credentials()
+        self._channels = Channels(address, self.credentials)
         self._begin()
 
     def _begin(self) -> None:
-        self._asked = self.addresses[0]
-        """The address that is asked now."""
-        self._channels: dict[_Line, _Opened] = {}
-        self._retired: dict[_Line, grpc.Channel] = {}
         self._closing = Event()
         self._reached = Event()
         self._journeys = Journeys()
 
     def __getstate__(self) -> dict[str, object]:
-        # A channel cannot cross into another process: that one opens its own.
-        names = ("address", "addresses", "patience", "credentials")
+        # What waits in this process is not waited for in another.
+        names = ("address", "patience", "credentials", "_channels")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -134,12 +98,7 @@ class Client:
     def close(self) -> None:
         """Ends every call of this process, also those that other threads wait for."""
         self._closing.set()
-        for line in [_Line(os.getpid(), address) for address in self.addresses]:
-            opened = self._channels.pop(line, None)
-            retired = self._retired.pop(line, None)
-            for channel in (opened.channel if opened else None, retired):
-                if channel is not None:
-                    channel.close()
+        self._channels.close()
 
     def plan(self, plan_id: str) -> Plan:
         """The sealed plan, checked against its id, with the measures that it needs.
@@ -180,7 +139,7 @@ class Client:
             return received
 
         # A stream that broke begins anew: measures are small beside what is trained on.
-        return self._call(streamed, request)
+        return self._call(streamed, request, at_once_s=self.patience.deadline_s)
 
     def fetch(
         self,
@@ -208,19 +167,20 @@ class Client:
                 world_size=world_size,
                 with_annotations=with_annotations,
             )
-            opened_at, asked = step, self._asked
+            opened_at, asked = step, self._channels.asked
             span = self._journeys.fetch(request)
             with translated():
                 stream = _fetching(self._open())(
                     request, timeout=self.patience.deadline_s, metadata=span.metadata
                 )
+            heard = Listener(stream, first_s=outage.wait_s, next_s=self.patience.silence_s)
             try:
-                for message in stream:
+                for message in heard:
                     try:
                         frame = opened(message)
                     except DamagedMessage:
                         outage.damaged(step)
-                        self._move_on(asked)
+                        self._channels.move_on(asked)
                         break
                     _check_steps(frame, step, opened_at + request.num_steps)
                     outage.over()
@@ -232,9 +192,13 @@ class Client:
                         outage.ended_early(step)
             except grpc.RpcError as error:
                 span.end(str(code_of(error)))
+                if heard.fell_silent:
+                    self._channels.renew(asked)
+                    self._channels.move_on(asked)
+                    outage.silent(heard.waits_s)
                 # A slow trainer outlives the deadline of its stream: no outage, if steps did come.
-                if not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
-                    outage.wait_or_raise(error, others=self._move_on(asked))
+                elif not (code_of(error) == grpc.StatusCode.DEADLINE_EXCEEDED and step > opened_at):
+                    outage.wait_or_raise(error, others=self._channels.move_on(asked))
             finally:
                 stream.cancel()
                 span.end()
@@ -316,47 +280,12 @@ class Client:
     def _open(self) -> grpc.Channel:
         if self._closing.is_set():
             raise closed(self.address)
-        stamp = self.credentials.stamp()
-        line = _Line(os.getpid(), self._asked)
-        opened = self._channels.get(line)
-        if opened is None or opened.stamp != stamp:
-            with translated():
-                opened = self._reopened(line, stamp)
-        return opened.channel
-
-    def _move_on(self, asked: str) -> int:
-        """Asks the next address from now on, if `asked` is the one that was; how many others."""
-        # Two threads that fail together move on once.
-        if self._asked == asked:
-            place = self.addresses.index(asked) + 1
-            self._asked = self.addresses[place % len(self.addresses)]
-        return len(self.addresses) - 1
-
-    def _reopened(self, line: _Line, stamp: object) -> _Opened:
-        """A new channel, in place of one whose certificate files were replaced.
-
-        A channel of gRPC cannot take a new certificate in Python. Streams that are open go on over
-        the channel that they have; only the next change but one ends them, and they are re-opened
-        at their step. There is no lock here, which a fork could find taken.
-        """
-        channel = open_channel(line.address, self.credentials, options=CHANNEL_OPTIONS)
-        fresh = _Opened(channel, stamp)
-        before = self._channels.pop(line, None)
-        quicker = before if before is not None and before.stamp == stamp else None
-        # Two threads may both get here: one channel stays, the other never connects.
-        opened = self._channels.setdefault(line, quicker or fresh)
-        if opened is not fresh:
-            channel.close()
-        if before is not None and before is not opened:
-            older = self._retired.pop(line, None)
-            self._retired[line] = before.channel
-            if older is not None:
-                older.close()
-        return opened
+        with translated():
+            return self._channels.open()
 
     def _outage(self) -> Outage:
         return Outage(
-            self.addresses,
+            self._channels.addresses,
             self.patience,
             self._closing,
             credentials=self.credentials,
@@ -364,18 +293,36 @@ class Client:
         )
 
     def _call(
-        self, method: Callable[[grpc.Channel], Callable[..., Response]], request: object
+        self,
+        method: Callable[[grpc.Channel], Callable[..., Response]],
+        request: object,
+        *,
+        at_once_s: float | None = None,
     ) -> Response:
-        # Every call of this client may be repeated: the service records nothing twice.
+        """Makes a call until it is answered or its deadline has passed, in all.
+
+        Every call of this client may be repeated: the service records nothing twice.
+
+        Args:
+            method: the method of a channel.
+            request: what to ask.
+            at_once_s: how long it may take; a little at first if left out, then more and more.
+        """
         outage = self._outage()
         while True:
-            asked = self._asked
+            asked = self._channels.asked
+            wait_s = at_once_s or outage.wait_s
             try:
                 with translated():
                     # Asked for again each time: certificates may have changed meanwhile.
-                    answer = method(self._open())(request, timeout=self.patience.deadline_s)
+                    answer = method(self._open())(request, timeout=wait_s)
             except grpc.RpcError as error:
-                outage.wait_or_raise(error, others=self._move_on(asked))
+                others = self._channels.move_on(asked)
+                if code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    self._channels.renew(asked)
+                    outage.silent(wait_s)
+                else:
+                    outage.wait_or_raise(error, others=others)
             else:
                 if answer is not None:
                     outage.over()
@@ -407,17 +354,3 @@ def _check_steps(frame: Envelope, expected: int, end: int) -> None:
             f"The server sent the steps {received!s:.80} where step {expected} was next, and "
             f"{end - 1} the last.",
         )
-
-
-def _check_addresses(given: str) -> tuple[str, ...]:
-    addresses = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
-    for address in addresses:
-        if not is_address(address):
-            raise RecollectError(
-                Reason.CONFIG_INVALID,
-                f"{address!r:.80} is not an address.",
-                where="address",
-                fix="Write host:port, such as 127.0.0.1:7431, or unix:/path/of/socket; several "
-                "with commas between them.",
-            )
-    return addresses

@@ -41,6 +41,9 @@ class Patience:
     may have to build token caches."""
     outage_s: float = 60.0
     """How long a server may be away before the client gives up."""
+    silence_s: float = 20.0
+    """How long to wait for what usually takes milliseconds before it is asked for again, over a new
+    connection."""
 
 
 @contextmanager
@@ -78,11 +81,36 @@ class Outage:
         self._pause_s = FIRST_PAUSE_S
         self._num_bad = 0
         self._num_away = 0
+        self._silent_s = 0.0
 
     def over(self) -> None:
         """The server has answered."""
         self._reached.set()
         self._forget()
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for the next answer: twice as long after each silence.
+
+        The first call for a plan may have to build token caches, which goes on meanwhile.
+        """
+        left_s = self._patience.deadline_s - self._silent_s
+        return max(0.0, min(self._patience.silence_s + self._silent_s, left_s))
+
+    def silent(self, waited_s: float) -> None:
+        """Notes that nothing was heard for a while.
+
+        Raises:
+            RecollectError: DEADLINE_PASSED when that was so for the deadline of a call, in all.
+        """
+        self._silent_s += waited_s
+        if self._silent_s >= self._patience.deadline_s:
+            raise RecollectError(
+                Reason.DEADLINE_PASSED,
+                "the service is there, but did not answer in time.",
+                where=self._address,
+                fix=_ADVICE[Reason.DEADLINE_PASSED.name],
+            )
 
     def damaged(self, step: int) -> None:
         """Waits a little before a frame is asked for again that changed on its way.

@@ -221,7 +221,7 @@ def test_no_step_is_lost_while_certificates_and_cas_are_replaced(
         with ReplayLoader(site.address, site.plan_id, prefetch=1) as batches:
             for batch in batches:
                 steps.append(batch.step)
-                channels.update(opened.stamp for opened in batches.client._channels.values())
+                channels.update(opened.stamp for opened in batches.client._channels.opened.values())
                 if batch.step % 4 or rotations == NUM_ROTATIONS:
                     continue
                 authority = DevelopmentCA(tmp_path / f"ca-{rotations}")

@@ -143,7 +143,7 @@ def test_workers_of_every_kind_give_the_same_batches(
     dataset = plan_dataset(server.address, replica.plan.plan_id, world_size=2)
     expected = batches_of(dataset, replica, 0, None)
     # By now this process has a channel of its own, which a fork finds open.
-    assert PlanRows.of(dataset).client._channels
+    assert PlanRows.of(dataset).client._channels.opened
     assert same(batches_of(dataset, replica, num_workers, method), expected)
 
 

@@ -122,9 +122,11 @@ def test_a_pickled_client_opens_its_own_channel(client: Client, replica: Replica
     client.plan(replica.plan.plan_id)
     copy: Client = pickle.loads(pickle.dumps(client))
     assert copy.address == client.address and copy.patience == client.patience
-    assert copy._channels == {}
+    assert copy._channels.opened == {}
     copy.plan(replica.plan.plan_id)
-    assert next(iter(copy._channels.values())) is not next(iter(client._channels.values()))
+    assert next(iter(copy._channels.opened.values())) is not next(
+        iter(client._channels.opened.values())
+    )
     copy.close()
 
 
@@ -254,12 +256,12 @@ def test_of_several_addresses_the_one_that_answers_is_asked(
     server: Server, replica: Replica, closed_port: int
 ) -> None:
     client = connect(f"127.0.0.1:{closed_port}, {server.address}", patience=BRIEF)
-    assert client.addresses == (f"127.0.0.1:{closed_port}", server.address)
+    assert client._channels.addresses == (f"127.0.0.1:{closed_port}", server.address)
     frames = list(client.fetch(replica.plan.plan_id, 0, 3))
     assert [step.step for frame in frames for step in frame.steps] == [0, 1, 2]
     # And stays the one that is asked.
     assert client.plan(replica.plan.plan_id).plan_id == replica.plan.plan_id
-    assert client._asked == server.address
+    assert client._channels.asked == server.address
     client.close()
 
 
