@@ -20,7 +20,7 @@ from ..mixer.plan import Plan
 from ..mixer.sealing import read_plan
 from ..v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
 from ..v1.connection import Credentials
-from ..v1.envelope import DamagedMessage, Envelope, opened
+from ..v1.envelope import DamagedMessage, Envelope, is_whole, opened
 from ..v1.failure import code_of
 from .channels import CHANNEL_OPTIONS as CHANNEL_OPTIONS  # its users know them from here
 from .channels import Channels
@@ -324,7 +324,7 @@ class Client:
                 else:
                     outage.wait_or_raise(error, others=others)
             else:
-                if answer is not None:
+                if answer is not None and is_whole(answer):
                     outage.over()
                     return answer
                 outage.unanswered()

@@ -142,10 +142,10 @@ class Outage:
         )
 
     def unanswered(self) -> None:
-        """Waits a little before a call is made again that ended well, but without its answer.
+        """Waits a little before a call is made again that ended well, but not with its answer.
 
-        A connection that changes bytes can lose an answer and leave the status that follows it;
-        gRPC gives None then.
+        A connection that changes bytes can change an answer, or lose it and leave the status that
+        follows it; gRPC gives None then.
 
         Raises:
             RecollectError: FRAME_DAMAGED when that happens again and again.
@@ -153,7 +153,7 @@ class Outage:
         self._wait_or_give_up(
             RecollectError(
                 Reason.FRAME_DAMAGED,
-                "A call ended well, and its answer did not arrive.",
+                "A call ended well, and its answer did not arrive as it was sent.",
                 where=self._address,
                 fix="Look for a faulty proxy or memory on the way, or use TLS.",
             )

@@ -26,6 +26,7 @@ from ...mixer.example import Purpose
 from ...mixer.plan import Plan
 from ...mixer.shards import shards
 from ...v1 import stream_pb2, stream_pb2_grpc, tracing
+from ...v1.envelope import signed
 from ..ledger import JSON
 from ..observing import Gathered, StreamMeter, unseen_meter
 from ..status import answering
@@ -120,7 +121,7 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         """Checks what was trained on against the plan, then writes it to the ledger."""
         async with answering(context):
             length, head = await self._call(self._acknowledge, request)
-        return stream_pb2.AckResponse(ledger_length=length, ledger_head=head)
+        return signed(stream_pb2.AckResponse(ledger_length=length, ledger_head=head))
 
     async def StartRun(
         self,
@@ -130,7 +131,7 @@ class StreamServicer(stream_pb2_grpc.StreamServiceServicer):
         """Writes the run to the ledger, or finds it there, and says where it goes on."""
         async with answering(context):
             first_step = await self._call(self._start, request)
-        return stream_pb2.StartRunResponse(first_step=first_step)
+        return signed(stream_pb2.StartRunResponse(first_step=first_step))
 
     async def FinishRun(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +15,11 @@ from recollect.v1.envelope import (
     Envelope,
     checksum_of,
     enclosed,
+    is_whole,
     opened,
+    signed,
 )
-from recollect.v1.stream_pb2 import FetchResponse, StepFrame
+from recollect.v1.stream_pb2 import AckResponse, FetchResponse, StartRunResponse, StepFrame
 
 numbers = st.integers(-(2**63), 2**63 - 1)
 steps = st.lists(
@@ -114,3 +117,27 @@ def test_the_payload_is_not_copied_where_it_is_aligned() -> None:
     assert isinstance(opened(enclosed([StepFrame(step=1)], payload)).payload, memoryview)
     other = FetchResponse(payload=payload, checksum=checksum_of([], payload)).SerializeToString()
     assert isinstance(opened(other).payload, bytes)
+
+
+@given(numbers, st.binary(max_size=40), st.data())
+def test_an_answer_that_changed_is_found_out(length: int, head: bytes, data: st.DataObject) -> None:
+    answer = signed(AckResponse(ledger_length=length, ledger_head=head))
+    encoded = answer.SerializeToString()
+    assert is_whole(AckResponse.FromString(encoded)) and is_whole(None)
+    place = data.draw(st.integers(0, len(encoded) - 1))
+    changed = bytearray(encoded)
+    changed[place] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        found = AckResponse.FromString(bytes(changed))
+    except DecodeError:
+        return
+    # As some field of a later version, or in another way of writing the same number.
+    same = (found.ledger_length, found.ledger_head) == (length, head)
+    assert not is_whole(found) or same
+
+
+def test_where_a_run_goes_on_is_signed_as_well() -> None:
+    answer = signed(StartRunResponse(first_step=7))
+    assert is_whole(answer)
+    answer.first_step = 6
+    assert not is_whole(answer)

@@ -21,7 +21,7 @@ from recollect.trainer.client import CHANNEL_OPTIONS, Client, Patience, connect
 from recollect.trainer.frame import decode
 from recollect.trainer.outage import MOST_BAD_ANSWERS
 from recollect.v1 import mix_pb2, mix_pb2_grpc, stream_pb2, stream_pb2_grpc
-from recollect.v1.envelope import checksum_of
+from recollect.v1.envelope import checksum_of, signed
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
@@ -193,13 +193,17 @@ def test_another_plan_under_the_same_id_is_found(
 
 
 @pytest.mark.parametrize("num_lost", [1, MOST_BAD_ANSWERS - 1, MOST_BAD_ANSWERS])
-def test_a_call_that_ends_well_without_its_answer_is_made_again(
+def test_a_call_that_ends_well_but_not_with_its_answer_is_made_again(
     monkeypatch: pytest.MonkeyPatch, num_lost: int
 ) -> None:
-    """As when an answer is lost on its way, and the status that follows it is not."""
+    """As when an answer is lost or changed on its way, and the status that follows it is not."""
     monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.001)
     client = connect("127.0.0.1:1", patience=BRIEF)
-    answers: list[Any] = [*[None] * num_lost, stream_pb2.AckResponse(ledger_length=7)]
+    sound = signed(stream_pb2.AckResponse(ledger_length=7, ledger_head=b"h" * 32))
+    changed = stream_pb2.AckResponse()
+    changed.CopyFrom(sound)
+    changed.ledger_length = 5
+    answers: list[Any] = [*[None, changed, None, changed, None][:num_lost], sound]
 
     def answered(request: object, timeout: float) -> Any:
         return answers.pop(0)

@@ -10,12 +10,12 @@ this module is written by hand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import xxhash
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from .stream_pb2 import FetchResponse, StepFrame
+from .stream_pb2 import AckResponse, FetchResponse, StartRunResponse, StepFrame
 
 ALIGNMENT = 64
 """Where a payload begins in its message, so that the columns in it are aligned in memory."""
@@ -80,6 +80,29 @@ def opened(message: bytes) -> Envelope:
         raise DamagedMessage("another checksum")
     is_aligned = found.first % ENOUGH_ALIGNED == 0
     return Envelope(rest.steps, payload if is_aligned else bytes(payload))
+
+
+Answer = TypeVar("Answer", AckResponse, StartRunResponse)
+
+
+def signed(answer: Answer) -> Answer:
+    """An answer with the checksum of what it says, which a trainer goes by for ever after."""
+    answer.checksum = _checksum_without(answer)
+    return answer
+
+
+def is_whole(answer: object) -> bool:
+    """Whether an answer is what was sent, as far as it has a checksum."""
+    if not isinstance(answer, AckResponse | StartRunResponse):
+        return True
+    return bool(answer.checksum == _checksum_without(answer))
+
+
+def _checksum_without(answer: Message) -> int:
+    said = type(answer)()
+    said.CopyFrom(answer)
+    said.ClearField("checksum")
+    return xxhash.xxh3_64_intdigest(said.SerializeToString(deterministic=True))
 
 
 def checksum_of(steps: Iterable[StepFrame], payload: Octets) -> int:

@@ -243,19 +243,23 @@ class AckResponse(_message.Message):
 
     LEDGER_LENGTH_FIELD_NUMBER: _builtins.int
     LEDGER_HEAD_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
     ledger_length: _builtins.int
     """Entries of the ledger up to and with this one."""
     ledger_head: _builtins.bytes
     """Digest of the last of them, which those before it are chained to."""
+    checksum: _builtins.int
+    """XXH3 (64 bits) of the answer without it, as it is encoded with its fields in order."""
     def __init__(
         self,
         *,
         ledger_length: _builtins.int = ...,
         ledger_head: _builtins.bytes = ...,
+        checksum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_head", b"ledger_head", "ledger_length", b"ledger_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "ledger_head", b"ledger_head", "ledger_length", b"ledger_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -310,16 +314,20 @@ class StartRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FIRST_STEP_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
     first_step: _builtins.int
     """First step that has no acknowledgement of every rank."""
+    checksum: _builtins.int
+    """XXH3 (64 bits) of the answer without it, as it is encoded with its fields in order."""
     def __init__(
         self,
         *,
         first_step: _builtins.int = ...,
+        checksum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_step", b"first_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "first_step", b"first_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
