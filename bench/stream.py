@@ -35,8 +35,6 @@ BENCH = Path(__file__).parent
 RESULT = BENCH / "results" / "stream.json"
 INSTALL_SECONDS, MAKE_SECONDS, RUN_SECONDS, RESUME_SECONDS = 1_200, 600, 120, 400
 TORCH = "torch==2.13.0"
-TRIALS = 2
-"""Tries of every variant before one is chosen, as a busy machine may slow any one of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +86,8 @@ class Run:
     lengths: tuple[int, ...]
     rounds: int
     seconds: float
+    trials: int
+    """Tries of every variant before one is chosen, as a busy machine may slow any one of them."""
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -162,7 +162,7 @@ def _attempt(run: Run, name: str, length: int, *more: str, limit: float = RUN_SE
 def trials(run: Run, name: str, length: int) -> list[dict[str, Any]]:
     """The best of every variant's tries: number, name and speed, the fastest variant first."""
     best: dict[int, dict[str, Any]] = {}
-    for _ in range(TRIALS):
+    for _ in range(run.trials):
         for number in range(ENTRANTS[name].variants):
             more = ("--variant", str(number), "--seconds", str(run.seconds / 2))
             figures = _attempt(run, name, length, *more)
@@ -243,6 +243,7 @@ def machine(run: Run) -> dict[str, Any]:
         "load_at_start": [round(load, 2) for load in os.getloadavg()],
         "rounds": run.rounds,
         "seconds": run.seconds,
+        "trials": run.trials,
     }
 
 
@@ -281,6 +282,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, action="append", choices=NUM_ROWS, help="row length")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--no-resume", action="store_true")
     parser.add_argument("--page", type=Path, default=stream_tables.PAGE)
     options = parser.parse_args()
@@ -292,6 +294,7 @@ def main() -> int:
             lengths=tuple(options.rows or NUM_ROWS),
             rounds=options.rounds,
             seconds=options.seconds,
+            trials=options.trials,
         )
         ready = []
         for name in run.names:
