@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
 import grpc
 
 from ..mixer.errors import DOMAIN, Reason, RecollectError
 from ..v1.audit_pb2_grpc import AuditServiceStub
-from ..v1.connection import Credentials, Unreachable, open_channel, why_unreachable
+from ..v1.connection import (
+    ADDRESS_ADVICE,
+    Credentials,
+    Unreachable,
+    addresses_of,
+    open_channel,
+    why_unreachable,
+)
 from ..v1.failure import error_info
 from ..v1.mix_pb2_grpc import MixServiceStub
 from ..v1.store_pb2_grpc import StoreServiceStub
@@ -24,6 +32,8 @@ CALL_SECONDS = 120.0
 JOB_SECONDS = 24 * 3600.0
 """Deadline of a call that streams its progress."""
 _MAX_MESSAGE_BYTES = 16 << 20
+_Seen: TypeAlias = tuple[str, grpc.ChannelConnectivity]
+"""An address, and the state of the channel to it."""
 _ADVICE = {
     Reason.SERVER_UNAVAILABLE.name: "See whether it still runs, then run the command again: "
     "it is safe to repeat.",
@@ -51,12 +61,13 @@ def connect(address: str, credentials: Credentials | None = None) -> Iterator[Se
     """A client of the service at an address; errors come back as they were raised.
 
     Args:
-        address: host:port or unix:/path.
+        address: host:port or unix:/path; several, with commas between them, where it may move.
         credentials: what to show and whom to trust; those of the environment if left out.
 
     Raises:
-        RecollectError: SERVER_UNAVAILABLE if nothing listens there, TLS_MISMATCH or
-            CERTIFICATE_REFUSED if the two cannot trust one another, or whatever the service raises.
+        RecollectError: CONFIG_INVALID where an address is none, SERVER_UNAVAILABLE if nothing
+            listens there, TLS_MISMATCH or CERTIFICATE_REFUSED if the two cannot trust one another,
+            or whatever the service raises.
     """
     shown = credentials or Credentials.from_environment()
     options = [
@@ -64,41 +75,55 @@ def connect(address: str, credentials: Credentials | None = None) -> Iterator[Se
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ]
     try:
-        with open_channel(address, shown, options=options) as channel:
-            _wait_until_ready(channel, address, shown)
-            yield ServiceClient(channel)
+        addresses = addresses_of(address)
+    except ValueError as error:
+        raise RecollectError(
+            Reason.CONFIG_INVALID, str(error), where="--server", fix=ADDRESS_ADVICE
+        ) from None
+    try:
+        with ExitStack() as stack:
+            channels = {
+                each: stack.enter_context(open_channel(each, shown, options=options))
+                for each in addresses
+            }
+            yield ServiceClient(_first_ready(channels, shown))
     except grpc.RpcError as error:
         raise error_from(error) from None
     except Unreachable as error:
         raise RecollectError.from_metadata(error.reason, error.metadata) from None
 
 
-def _wait_until_ready(channel: grpc.Channel, address: str, credentials: Credentials) -> None:
+def _first_ready(channels: Mapping[str, grpc.Channel], credentials: Credentials) -> grpc.Channel:
     """Waits for a connection; says at once what is wrong where waiting cannot help."""
-    states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
-    channel.subscribe(states.put, try_to_connect=True)
+    states: queue.SimpleQueue[_Seen] = queue.SimpleQueue()
+    watching = {each: _watcher(states, each) for each in channels}
+    for each, channel in channels.items():
+        channel.subscribe(watching[each], try_to_connect=True)
     deadline = time.monotonic() + CONNECT_SECONDS
-    looked = False
+    problems: dict[str, Unreachable | None] = {}
     try:
-        while (state := _next(states, deadline)) is not grpc.ChannelConnectivity.READY:
-            if state is None:
-                raise _nobody(address)
-            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and not looked:
-                looked = True
-                problem = why_unreachable(address, credentials)
-                if problem is not None:
-                    raise problem
+        while True:
+            try:
+                address, state = states.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise _nobody(", ".join(channels)) from None
+            if state is grpc.ChannelConnectivity.READY:
+                return channels[address]
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and address not in problems:
+                problems[address] = why_unreachable(address, credentials)
+                # Another address may answer yet.
+                first = next(iter(problems.values()))
+                if len(problems) == len(channels) and all(problems.values()) and first:
+                    raise first
     finally:
-        channel.unsubscribe(states.put)
+        for each, channel in channels.items():
+            channel.unsubscribe(watching[each])
 
 
-def _next(
-    states: queue.SimpleQueue[grpc.ChannelConnectivity], deadline: float
-) -> grpc.ChannelConnectivity | None:
-    try:
-        return states.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        return None
+def _watcher(
+    states: queue.SimpleQueue[_Seen], address: str
+) -> Callable[[grpc.ChannelConnectivity], None]:
+    return lambda state: states.put((address, state))
 
 
 def _nobody(address: str) -> RecollectError:

@@ -67,7 +67,12 @@ class PlanBook:
                 Reason.PLAN_UNKNOWN,
                 "no such plan has been sealed here.",
                 where=plan_id[:64] or "(empty plan id)",
-                fix="Seal one with `recollect mix seal`.",
+                fix="Seal one with `recollect mix seal`"
+                + (
+                    f", or give the whole id: `recollect mix show {plan_id}` prints it."
+                    if plan_id and self.sealings(plan_id)
+                    else "."
+                ),
             )
         return sealing.plan
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import grpc
 
 from ..mixer.errors import Reason, RecollectError
-from ..v1.connection import Credentials, is_address, open_channel
+from ..v1.connection import ADDRESS_ADVICE, Credentials, addresses_of, open_channel
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # The server's largest frame is 16 MiB, and a little around it.
@@ -137,14 +137,9 @@ class Channels:
 
 
 def _check_addresses(given: str) -> tuple[str, ...]:
-    addresses = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
-    for address in addresses:
-        if not is_address(address):
-            raise RecollectError(
-                Reason.CONFIG_INVALID,
-                f"{address!r:.80} is not an address.",
-                where="address",
-                fix="Write host:port, such as 127.0.0.1:7431, or unix:/path/of/socket; several "
-                "with commas between them.",
-            )
-    return addresses
+    try:
+        return addresses_of(given)
+    except ValueError as error:
+        raise RecollectError(
+            Reason.CONFIG_INVALID, str(error), where="address", fix=ADDRESS_ADVICE
+        ) from None

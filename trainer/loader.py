@@ -163,6 +163,13 @@ class ReplayLoader:
 
     def _fetch(self) -> Iterator[list[TrainBatch]]:
         first_step = self._next_step
+        if not 0 <= first_step <= self.plan.num_steps:
+            raise RecollectError(
+                Reason.PLAN_OUT_OF_RANGE,
+                f"Step {first_step} was to be the next; the plan has {self.plan.num_steps} steps.",
+                where="first_step",
+                fix="Go on with the state of a loader of this plan.",
+            )
         if first_step == self.plan.num_steps:
             return
         frames = self.client.fetch(

@@ -6,6 +6,7 @@ will not by waiting.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ import grpc
 from ..mixer.errors import DOMAIN, Reason, RecollectError
 from ..v1.connection import Credentials, Unreachable, why_unreachable
 from ..v1.failure import AWAY, GARBLED, attached_info, code_of, error_info
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -181,6 +184,8 @@ class Outage:
         now = time.monotonic()
         if self._began is None:
             self._began = now
+            if not others:
+                self._tell()
             # A client that never got an answer is told at once what waiting cannot mend; one that
             # did may be in the middle of a change of certificates.
             if not self._reached.is_set():
@@ -190,8 +195,18 @@ class Outage:
             self._require_trust()
             raise from_rpc_error(error, self._address) from error
         self._num_away += 1
+        if others and self._num_away == others + 1:
+            self._tell()
         if self._num_away % (others + 1) == 0:
             self._pause(remaining_s)
+
+    def _tell(self) -> None:
+        # Whoever waits should not take it for a hang.
+        log.warning(
+            "the service at %s does not answer: asking again for up to %.0f s",
+            self._address,
+            self._patience.outage_s,
+        )
 
     def _pause(self, at_most_s: float) -> None:
         # Spread out: the ranks of a run lose their server together and must not return together.

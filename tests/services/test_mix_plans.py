@@ -57,6 +57,32 @@ def test_the_list_comes_page_by_page(service: tuple[Run, str], tmp_path: Path) -
     assert [plan for page in pages for plan in page.plans] == list(whole.plans)
 
 
+@pytest.mark.parametrize("order", ["{0},{1}", "{1}, {0}", "{0},{0},{1}"])
+def test_a_command_takes_whichever_address_answers(
+    service: tuple[Run, str], tmp_path: Path, order: str
+) -> None:
+    run, address = service
+    addresses = order.format(f"unix:{tmp_path}/nobody", address)
+    with connect(addresses) as client:
+        client.mix.ListPlans(wire.ListPlansRequest(page_size=1))
+    assert run("mix", "list", "--server", addresses).returncode == 0
+
+
+def test_who_needs_a_whole_id_is_told_where_it_is(service: tuple[Run, str], tmp_path: Path) -> None:
+    run, address = service
+    [plan_id] = sealed(run, tmp_path, ("whole-id",))
+    with connect(address) as client, pytest.raises(RecollectError) as caught:
+        client.mix.GetPlan(wire.GetPlanRequest(plan_id=plan_id[:12]))
+    assert caught.value.reason is Reason.PLAN_UNKNOWN
+    assert f"recollect mix show {plan_id[:12]}" in caught.value.fix
+
+
+@pytest.mark.parametrize("address", ["localhost", "recollect-data/recollect.sock", "a:1,,b:2"])
+def test_what_is_no_address_is_said_at_once(run: Run, address: str) -> None:
+    error = json.loads(run("mix", "list", "--json", "--server", address).stderr)["error"]
+    assert (error["reason"], error["where"]) == ("CONFIG_INVALID", "--server")
+
+
 @pytest.mark.parametrize("options", [{"page_size": -1}, {"page_token": "x"}, {"page_token": "-1"}])
 def test_what_is_no_page_is_refused(service: tuple[Run, str], options: dict[str, object]) -> None:
     request = wire.ListPlansRequest(**options)  # type: ignore[arg-type]

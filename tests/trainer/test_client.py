@@ -256,6 +256,18 @@ def test_a_socket_file_serves_as_well_as_a_port(replicas: Any, tmp_path: Path) -
         client.close()
 
 
+def test_who_waits_for_a_service_is_told_so_once(
+    closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for addresses in (f"127.0.0.1:{closed_port}", f"127.0.0.1:{closed_port},unix:/nowhere"):
+        caplog.clear()
+        client = connect(addresses, patience=BRIEF)
+        with pytest.raises(RecollectError):
+            client.plan("00" * 32)
+        [told] = [record.getMessage() for record in caplog.records]
+        assert addresses in told and "asking again" in told
+
+
 def test_of_several_addresses_the_one_that_answers_is_asked(
     server: Server, replica: Replica, closed_port: int
 ) -> None:

@@ -164,6 +164,16 @@ def test_a_state_of_something_else_is_refused(
     assert caught.value.reason is reason
 
 
+@pytest.mark.parametrize("step", [-1, 31, 5000])
+def test_a_step_that_the_plan_does_not_have_is_no_end_of_the_data(
+    loader: ReplayLoader, step: int
+) -> None:
+    loader.load_state_dict({**loader.state_dict(), "next_step": step})
+    with pytest.raises(RecollectError) as caught:
+        next(iter(loader))
+    assert (caught.value.reason, caught.value.where) == (Reason.PLAN_OUT_OF_RANGE, "first_step")
+
+
 def test_messages_change_nothing_of_the_batches(
     server: Server, small: Server, replica: Replica
 ) -> None:

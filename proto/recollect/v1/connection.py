@@ -48,6 +48,21 @@ def is_address(address: str) -> bool:
     return _ADDRESS.fullmatch(address) is not None
 
 
+ADDRESS_ADVICE = (
+    "Write host:port, such as 127.0.0.1:7431, or unix:/path/of/socket; several with commas between "
+    "them."
+)
+
+
+def addresses_of(given: str) -> tuple[str, ...]:
+    """The addresses that are named with commas between them; ValueError where one is none."""
+    addresses = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
+    for address in addresses:
+        if not is_address(address):
+            raise ValueError(f"{address!r:.80} is not an address.")
+    return addresses
+
+
 def host_and_port(address: str) -> tuple[str, int]:
     """The two parts of `host:port` or `[ipv6]:port`; ValueError where it is neither."""
     host, _, port = address.rpartition(":")
