@@ -71,7 +71,7 @@ def test_a_command_takes_whichever_address_answers(
 def test_who_needs_a_whole_id_is_told_where_it_is(service: tuple[Run, str], tmp_path: Path) -> None:
     run, address = service
     [plan_id] = sealed(run, tmp_path, ("whole-id",))
-    with connect(address) as client, pytest.raises(RecollectError) as caught:
+    with pytest.raises(RecollectError) as caught, connect(address) as client:
         client.mix.GetPlan(wire.GetPlanRequest(plan_id=plan_id[:12]))
     assert caught.value.reason is Reason.PLAN_UNKNOWN
     assert f"recollect mix show {plan_id[:12]}" in caught.value.fix
