@@ -265,6 +265,9 @@ def merged(old: dict[str, Any], new: dict[str, Any], run: Run) -> dict[str, Any]
         for name, row in values.items():
             if "resume" in before.get(name, {}):
                 row.setdefault("resume", before[name]["resume"])
+            # Of a variant that was tried before, the best try of all.
+            for variant, speed in before.get(name, {}).get("trials", {}).items():
+                row["trials"][variant] = max(speed, row["trials"].get(variant, 0))
         old[key] = {**before, **values}
     kept = {k: v for k, v in old.get("failures", {}).items() if k.split()[0] not in run.names}
     old["failures"] = kept | run.failures
