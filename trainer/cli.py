@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -178,6 +179,9 @@ def train(
         _note(f"no checkpoint in {job.checkpoints}: starting at step 0")
     _hide_bars_of_transformers()
     hidden = quiet or as_json
+    if as_json:
+        # What is printed is for programs to read: an error, if there is one, and nothing beside it.
+        logging.getLogger(f"{__package__}.outage").addHandler(logging.NullHandler())
     with _progress(hidden or not notes.is_terminal) as progress:
         in_lines = not hidden and not notes.is_terminal and rank == 0
         watcher = Lines() if in_lines else Bar(progress)
