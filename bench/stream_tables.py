@@ -12,8 +12,8 @@ from rich.table import Table
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "streaming.md"
 OURS, CEILING, REFERENCE = "recollect", "ceiling", "own_gather"
 TOKEN_BYTES = 4
-WIRE_BYTES = 2.14
-"""Of a token on the wire, where ids take two bytes: the mask is a bit, and a row some bytes."""
+WIRE_BYTES, ROW_BYTES = 2 + 1 / 8, 30
+"""Of a token on the wire, where ids take two bytes and the mask a bit, and of a row beside them."""
 IN_LINE = "0 workers"
 """How the variants begin that load when the trainer asks, in its own thread."""
 TITLES = {
@@ -126,9 +126,10 @@ def ratios(result: dict[str, Any], length: str) -> str:
             f"ours does ({TITLES[name]}, {trial})"
         )
     if CEILING in result:
+        wire_bytes = WIRE_BYTES + ROW_BYTES / int(length)
         carried = max(figures["MB_per_s"][0] for figures in result[CEILING].values()) * 1e6
         told.append(
-            f"{100 * speed * WIRE_BYTES / carried:.0f} % of the bytes that gRPC carries at most, "
+            f"{100 * speed * wire_bytes / carried:.0f} % of the bytes that gRPC carries at most, "
             f"or {100 * speed * TOKEN_BYTES / carried:.0f} % counted as tensors of 32-bit ids"
         )
     return f"{int(length):,} tokens: {'; '.join(told)}."

@@ -111,10 +111,10 @@ def _first_ready(channels: Mapping[str, grpc.Channel], credentials: Credentials)
                 return channels[address]
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and address not in problems:
                 problems[address] = why_unreachable(address, credentials)
-                # Another address may answer yet.
-                first = next(iter(problems.values()))
-                if len(problems) == len(channels) and all(problems.values()) and first:
-                    raise first
+                found = [problem for problem in problems.values() if problem is not None]
+                # Unless it is so of all of them, another may answer yet.
+                if len(found) == len(channels):
+                    raise found[0]
     finally:
         for each, channel in channels.items():
             channel.unsubscribe(watching[each])

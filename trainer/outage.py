@@ -184,8 +184,6 @@ class Outage:
         now = time.monotonic()
         if self._began is None:
             self._began = now
-            if not others:
-                self._tell()
             # A client that never got an answer is told at once what waiting cannot mend; one that
             # did may be in the middle of a change of certificates.
             if not self._reached.is_set():
@@ -195,7 +193,7 @@ class Outage:
             self._require_trust()
             raise from_rpc_error(error, self._address) from error
         self._num_away += 1
-        if others and self._num_away == others + 1:
+        if self._num_away == others + 1:
             self._tell()
         if self._num_away % (others + 1) == 0:
             self._pause(remaining_s)

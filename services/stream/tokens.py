@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
@@ -65,7 +65,7 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CacheKey:
     """Everything that the rows of a cache depend on."""
 
@@ -74,18 +74,23 @@ class CacheKey:
     max_length: int
     num_rows: int
 
-    @cached_property
+    @property
     def name(self) -> str:
         """Name of the cache: equal names, equal rows."""
-        fields = (
-            FORMAT.decode(),
-            self.content_digest,
-            self.tokenizer_digest,
-            str(self.max_length),
-            str(self.num_rows),
-            str(ROWS_PER_CHUNK),
-        )
-        return hashlib.sha256("\n".join(fields).encode()).hexdigest()[:32]
+        return _name(self, ROWS_PER_CHUNK)
+
+
+@lru_cache(maxsize=1024)  # a key is made anew for every message
+def _name(key: CacheKey, chunk_rows: int) -> str:
+    fields = (
+        FORMAT.decode(),
+        key.content_digest,
+        key.tokenizer_digest,
+        str(key.max_length),
+        str(key.num_rows),
+        str(chunk_rows),
+    )
+    return hashlib.sha256("\n".join(fields).encode()).hexdigest()[:32]
 
 
 class DamagedCache(Exception):
