@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,10 @@ class Ranks:
                 where="MASTER_ADDR, MASTER_PORT",
                 fix="Set both to an address of rank 0, or start the ranks with torchrun.",
             )
+        # This module keeps the group that there is when it is first read, as a default argument.
+        # Whatever reads it later (transformers does) would hold ours past `leave`, and its threads
+        # run into the end of the interpreter, which aborts. Read now, there is none to keep.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group("gloo", rank=rank, world_size=world_size)
         return cls(rank, world_size)
 
