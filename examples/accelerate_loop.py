@@ -11,8 +11,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import default_data_collator
 
-from recollect.trainer import RowGuard, connect, plan_dataset
-from recollect.trainer.model import load_model
+from recollect.trainer import RowGuard, connect, load_model, plan_dataset
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -32,7 +31,7 @@ def main() -> None:
     rows = plan.mix.batch_size // ranks
     dataset = plan_dataset(args.server, args.plan, world_size=ranks, micro_rows=rows, watched=True)
     loader = DataLoader(dataset, batch_size=rows, collate_fn=default_data_collator)
-    model = load_model(args.model)
+    model = load_model(args.model, plan)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)

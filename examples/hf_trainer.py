@@ -11,8 +11,7 @@ from pathlib import Path
 from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 from transformers.trainer_utils import get_last_checkpoint
 
-from recollect.trainer import TrainerGuard, connect, plan_dataset
-from recollect.trainer.model import load_model
+from recollect.trainer import TrainerGuard, connect, load_model, plan_dataset
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -41,15 +40,15 @@ def main() -> None:
     args = parser.parse_args()
 
     world_size = int(os.environ.get("WORLD_SIZE", 1))
-    batch_size = connect(args.server).plan(args.plan).mix.batch_size
+    plan = connect(args.server).plan(args.plan)
     # Rows at a time × ranks × accumulation steps is the batch of the plan.
-    rows = batch_size // world_size // args.accumulate
+    rows = plan.mix.batch_size // world_size // args.accumulate
     dataset = plan_dataset(
         args.server, args.plan, world_size=world_size, micro_rows=rows, watched=True
     )
     guard = TrainerGuard(dataset)
     trainer = Trainer(
-        model=load_model(args.model),
+        model=load_model(args.model, plan),
         args=TrainingArguments(
             output_dir=args.out,
             per_device_train_batch_size=rows,

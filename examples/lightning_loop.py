@@ -11,9 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import default_data_collator
 
-from recollect.trainer import PlanBatchSampler, RowGuard, plan_dataset
+from recollect.trainer import PlanBatchSampler, RowGuard, connect, load_model, plan_dataset
 from recollect.trainer.dataset import PlanRows
-from recollect.trainer.model import load_model
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -41,9 +40,9 @@ class Rows(lightning.LightningDataModule):
 
 
 class FineTuning(lightning.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self, model: Path, server: str, plan_id: str) -> None:
         super().__init__()
-        self.model = load_model(SHIPPED).train()
+        self.model = load_model(model, connect(server).plan(plan_id)).train()
 
     def training_step(self, watched: dict, index: int) -> torch.Tensor:
         guard, ranks = self.trainer.datamodule.guard, self.trainer.world_size
@@ -64,6 +63,7 @@ if __name__ == "__main__":
     parser.add_argument("--server", required=True, help="host:port or unix:path")
     parser.add_argument("--plan", required=True)
     parser.add_argument("--steps", type=int, default=6, help="of the whole run; not epochs")
+    parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument("--save", help="where to put a checkpoint at the end")
     parser.add_argument("--resume", help="a checkpoint to go on from")
     args = parser.parse_args()
@@ -71,7 +71,9 @@ if __name__ == "__main__":
     # Lightning would put its DistributedSampler, which strides, in place of ours.
     trainer = lightning.Trainer(max_steps=args.steps, use_distributed_sampler=False, **quiet)
     rows = Rows(args.server, args.plan)
-    trainer.fit(FineTuning(), datamodule=rows, ckpt_path=args.resume)
+    trainer.fit(
+        FineTuning(args.model, args.server, args.plan), datamodule=rows, ckpt_path=args.resume
+    )
     if args.save:
         trainer.save_checkpoint(args.save)
     for source, part in rows.guard.realised().items():

@@ -13,9 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from transformers import default_data_collator
 
-from recollect.trainer import PlanBatchSampler, RowGuard, plan_dataset
+from recollect.trainer import PlanBatchSampler, RowGuard, load_model, plan_dataset
 from recollect.trainer.dataset import PlanRows
-from recollect.trainer.model import load_model
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -37,7 +36,7 @@ def main() -> None:
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=default_data_collator)
     guard = RowGuard(plan, rank, world_size)
 
-    model = load_model(args.model)
+    model = load_model(args.model, plan)
     model.train()
     wrapped = DistributedDataParallel(model) if world_size > 1 else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

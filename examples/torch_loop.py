@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from recollect.trainer import RatioGuard, ReplayLoader
-from recollect.trainer.model import load_model
+from recollect.trainer import RatioGuard, ReplayLoader, load_model
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -23,11 +22,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=SHIPPED)
     args = parser.parse_args()
 
-    model = load_model(args.model)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     # The step number is the whole state: give first_step to resume.
     with ReplayLoader(args.server, args.plan, first_step=args.first_step) as batches:
+        model = load_model(args.model, batches.plan)
+        model.train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
         guard = RatioGuard(batches.plan, first_step=args.first_step)
         for batch in batches:
             guard.observe(batch)  # raises rather than train on another ratio

@@ -10,9 +10,8 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import default_data_collator
 
-from recollect.trainer import PlanBatchSampler, RowGuard, plan_dataset
+from recollect.trainer import PlanBatchSampler, RowGuard, load_model, plan_dataset
 from recollect.trainer.dataset import PlanRows
-from recollect.trainer.model import load_model
 
 SHIPPED = Path(__file__).parents[1] / "services" / "teacher" / "model"
 
@@ -41,7 +40,7 @@ def main() -> None:
         loader.load_state_dict(state["loader"])
         guard.load_state_dict(state["guard"])
 
-    model = load_model(args.model)
+    model = load_model(args.model, plan)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for _, watched in zip(range(args.steps), loader, strict=False):

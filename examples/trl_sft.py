@@ -38,14 +38,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=SHIPPED)
     args = parser.parse_args()
 
-    batch_size = connect(args.server).plan(args.plan).mix.batch_size
-    dataset = plan_dataset(args.server, args.plan, micro_rows=batch_size, watched=True)
+    plan = connect(args.server).plan(args.plan)
+    dataset = plan_dataset(args.server, args.plan, micro_rows=plan.mix.batch_size, watched=True)
     guard = TrainerGuard(dataset)
     trainer = SFTTrainer(
-        model=load_model(args.model),
+        model=load_model(args.model, plan),
         args=SFTConfig(
             output_dir=args.out,
-            per_device_train_batch_size=batch_size,
+            per_device_train_batch_size=plan.mix.batch_size,
             max_steps=args.steps,
             save_steps=args.save_every,
             logging_steps=1,

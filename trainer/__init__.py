@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .dataset import plan_dataset
     from .guard import RatioGuard
     from .loader import ReplayLoader, TrainBatch
+    from .model import load_model, require_tokenizer
     from .reading import source_dataset
     from .rowguard import RowGuard
     from .sampler import PlanBatchSampler
@@ -28,7 +29,9 @@ _HOMES = {
     "TrainBatch": "loader",
     "TrainerGuard": "callback",
     "connect": "client",
+    "load_model": "model",
     "plan_dataset": "dataset",
+    "require_tokenizer": "model",
     "source_dataset": "reading",
 }
 
@@ -42,7 +45,9 @@ __all__ = [
     "TrainBatch",
     "TrainerGuard",
     "connect",
+    "load_model",
     "plan_dataset",
+    "require_tokenizer",
     "source_dataset",
 ]
 

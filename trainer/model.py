@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.packing import Packing
 from ..mixer.plan import Plan
+from ..v1.tokenizer import TOKENIZER_FILE, UnusableTokenizer, tokenizer_digest
 
 if TYPE_CHECKING:
     import torch
@@ -45,17 +46,24 @@ def _probe(model: PreTrainedModel, start: int, length: int) -> torch.Tensor:
 _FIX = "Give a folder with config.json, model.safetensors and tokenizer.json."
 
 
-def load_model(folder: Path) -> PreTrainedModel:
+def load_model(folder: Path, plan: Plan | None = None) -> PreTrainedModel:
     """The causal language model of a folder, in 32-bit floats.
+
+    Args:
+        folder: of the model.
+        plan: whose rows it is to take; what does not fit is refused.
 
     Raises:
         RecollectError: `MODEL_UNUSABLE` if weights, configuration or architecture are missing, are
-            pickled, or would need code from the folder.
+            pickled, or would need code from the folder; and as `require_tokenizer` and
+            `require_rows` do.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     _require(folder)
+    if plan is not None:
+        require_tokenizer(folder, plan)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -66,7 +74,38 @@ def load_model(folder: Path) -> PreTrainedModel:
         )
     except Exception as error:
         raise _unusable(folder, f"the model cannot be loaded ({type(error).__name__})") from error
+    if plan is not None:
+        require_rows(model, plan)
     return model
+
+
+def require_tokenizer(folder: Path, plan: Plan) -> None:
+    """Refuses a model whose tokenizer is not the one that wrote the rows of a plan.
+
+    Token ids of another tokenizer train without any error, towards nonsense. What is compared is
+    the digest of `tokenizer.json` and of the chat template; a folder without a tokenizer claims
+    none, and is not refused.
+
+    Raises:
+        RecollectError: `MODEL_UNUSABLE`.
+    """
+    if not (folder / TOKENIZER_FILE).is_file():
+        return
+    try:
+        digest = tokenizer_digest(folder)
+    except UnusableTokenizer as error:
+        raise RecollectError(
+            Reason.MODEL_UNUSABLE, str(error), where=str(folder / error.where), fix=error.fix
+        ) from error
+    if digest != plan.tokenizer_digest:
+        raise RecollectError(
+            Reason.MODEL_UNUSABLE,
+            f"the plan's rows were written by the tokenizer {plan.tokenizer_digest[:12]}; the "
+            f"model's is {digest[:12]}.",
+            where=str(folder),
+            fix="Train a model with the tokenizer and chat template of the service's "
+            "teacher.folder, byte for byte, or serve this model's and seal the mix again.",
+        )
 
 
 def require_rows(model: PreTrainedModel, plan: Plan) -> None:

@@ -20,7 +20,7 @@ from .evals.measurement import Measurement
 from .guard import RatioGuard
 from .loader import ReplayLoader, TrainBatch
 from .loop import FineTuning, StepRecord, run
-from .model import load_model, load_tokenizer, require_rows, save_model, weights_digest
+from .model import load_model, load_tokenizer, save_model, weights_digest
 from .ranks import Ranks
 from .settings import Settings
 
@@ -106,12 +106,11 @@ class Session:
         job = self.job
         self.watcher.stage("load the model")
         base_digest = weights_digest(job.model)
-        model = load_model(job.model)
         with ReplayLoader(
             job.server, job.plan_id, rank=job.rank, world_size=job.world_size
         ) as loader:
             loader.plan.require(Purpose.TRAIN)
-            require_rows(model, loader.plan)
+            model = load_model(job.model, loader.plan)
             tuning = FineTuning(
                 model,
                 job.settings,

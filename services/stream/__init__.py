@@ -7,7 +7,7 @@ from .gathering import compile_kernels
 from .measuring import contents_of
 from .options import SERVER_OPTIONS
 from .service import PlanBook, StreamServicer, encode_response, handlers_of
-from .template import ChatTemplate, Rendered, tokenizer_digest
+from .template import ChatTemplate, Rendered
 from .tokens import CacheKey, TokenCache
 
 __all__ = [
@@ -27,5 +27,4 @@ __all__ = [
     "encode_frame",
     "encode_response",
     "handlers_of",
-    "tokenizer_digest",
 ]

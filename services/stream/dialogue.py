@@ -18,8 +18,8 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .spelling import Written
 from .template_controls import Controls
-from .template_folder import unusable
 from .template_jinja import FAILURES, START, STOP, ChatScript
+from .unusable import unusable
 
 _MARKS = re.compile(f"[{START}{STOP}]")
 Words = tuple[int | None, int]

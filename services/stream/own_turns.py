@@ -14,12 +14,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ...mixer.example import Message, Speaker
+from ...v1.tokenizer import OwnTemplate
 from .dialogue import Dialogues, Unfit, refused
 from .spelling import Documents, Spelling, Spelt, Written
 from .template import Rendered
 from .template_controls import Controls
-from .template_folder import OwnTemplate, unusable
 from .template_jinja import ChatScript
+from .unusable import unusable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

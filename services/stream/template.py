@@ -8,8 +8,6 @@ one.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +19,17 @@ from tokenizers import Tokenizer
 
 from ...mixer.errors import RecollectError
 from ...mixer.example import Message, Speaker
-from .template_folder import (
+from ...v1.tokenizer import (
     TOKENIZER_FILE,
-    OwnTemplate,
+    digest_of,
+    has_our_markers,
     read_own_template,
     read_tokenizer,
-    unusable,
 )
+from .unusable import reading, unusable
 
 if TYPE_CHECKING:
     from .own_turns import Speech
-
-TEMPLATE_VERSION = "recollect-chat-1"
-"""Changes whenever the same messages would render to other tokens with our turn markers."""
-OWN_TEMPLATE_VERSION = "recollect-own-template-1"
-"""Changes whenever they would with a chat template of the tokenizer's own."""
 
 END = "<|end|>"
 MARKERS = {speaker: f"<|{speaker.value}|>" for speaker in Speaker}
@@ -84,15 +78,17 @@ class ChatTemplate:
     @classmethod
     def load(cls, path: Path) -> ChatTemplate:
         """The template of a model folder (or of its `tokenizer.json`); raises MODEL_UNUSABLE."""
-        raw = read_tokenizer(path)
-        tokenizer = _parsed(raw)
-        own = None if has_our_markers(tokenizer) else read_own_template(path)
+        with reading():
+            raw = read_tokenizer(path)
+            tokenizer = _parsed(raw)
+            own = None if has_our_markers(raw) else read_own_template(path)
+        digest = digest_of(raw, own)
         if own is None:
-            return cls(FixedTurns(tokenizer), digest=_digest(raw, None))
+            return cls(FixedTurns(tokenizer), digest=digest)
         # A sandbox for templates is not needed where there are none to run.
         from .own_turns import OwnTurns
 
-        return cls(OwnTurns(raw, tokenizer, own), digest=_digest(raw, own))
+        return cls(OwnTurns(raw, tokenizer, own), digest=digest)
 
     def speech(self) -> Speech | None:
         """The tokens around what a model says by a template of its own whose turns end with one."""
@@ -164,35 +160,9 @@ class FixedTurns:
         return token
 
 
-def tokenizer_digest(path: Path) -> str:
-    """SHA-256 over `tokenizer.json` (or that of a folder) and the way of rendering.
-
-    Where the tokenizer renders with a chat template of its own, that is covered too.
-    """
-    raw = read_tokenizer(path)
-    return _digest(raw, None if has_our_markers(_parsed(raw)) else read_own_template(path))
-
-
-def has_our_markers(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer has all of our turn markers as special tokens."""
-    ids = [tokenizer.token_to_id(text) for text in (END, *MARKERS.values())]
-    return all(token is not None and _is_special(tokenizer, token) for token in ids)
-
-
 def _is_special(tokenizer: Tokenizer, token: int) -> bool:
     added: dict[int, Any] = tokenizer.get_added_tokens_decoder()
     return token in added and bool(added[token].special)
-
-
-def _digest(raw: bytes, own: OwnTemplate | None) -> str:
-    digest = hashlib.sha256(raw)
-    if own is None:
-        digest.update(TEMPLATE_VERSION.encode())
-    else:
-        tokens = dict(own.special_tokens), sorted(own.more_special)
-        parts = (OWN_TEMPLATE_VERSION, own.text, *tokens)
-        digest.update(json.dumps(parts, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def _parsed(raw: bytes) -> Tokenizer:

@@ -18,7 +18,8 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from .template_folder import OwnTemplate, unusable
+from ...v1.tokenizer import OwnTemplate
+from .unusable import unusable
 
 START, STOP = "\ufdd1", "\ufdd2"
 """Stand around what is learnt. Like all noncharacters they are for use inside of a program: no text

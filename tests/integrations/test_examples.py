@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 STEP = re.compile(r"step (\d+): loss ([0-9.]+), rows ([0-9a-f]{16})")
 REALISED = re.compile(r"realised (\w+): ([0-9.]+)")
 FRAMEWORKS = {
@@ -61,12 +63,25 @@ def steps_of(output: str) -> Steps:
 
 
 @pytest.fixture(scope="module")
-def plain(server: Server, replica: Replica) -> Steps:
+def model(replica: Replica, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights, with the tokenizer that the plans were sealed with."""
+    folder = tmp_path_factory.mktemp("model")
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(ROOT / "services" / "teacher" / "model" / name, folder / name)
+    shutil.copyfile(replica.model / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def where(server: Server, replica: Replica, model: Path) -> tuple[object, ...]:
+    """The flags of whoever trains on the replica's plan."""
+    return ("--server", server.address, "--plan", replica.plan.plan_id, "--model", model)
+
+
+@pytest.fixture(scope="module")
+def plain(where: tuple[object, ...]) -> Steps:
     """What the loop in plain torch did, at a constant learning rate."""
-    output = output_of(
-        "torch_loop", "--server", server.address, "--plan", replica.plan.plan_id, "--steps", 6
-    )
-    return steps_of(output)
+    return steps_of(output_of("torch_loop", *where, "--steps", 6))
 
 
 @pytest.mark.parametrize(
@@ -81,11 +96,10 @@ def plain(server: Server, replica: Replica) -> Steps:
     ],
 )
 def test_every_loop_trains_alike_on_any_number_of_ranks(
-    server: Server, replica: Replica, plain: Steps, name: str, ranks: int
+    where: tuple[object, ...], replica: Replica, plain: Steps, name: str, ranks: int
 ) -> None:
     # Three ranks have shards of seven and six rows, with other numbers of tokens.
-    where = ("--server", server.address, "--plan", replica.plan.plan_id, "--steps", 6)
-    output = output_of(name, *where, ranks=ranks)
+    output = output_of(name, *where, "--steps", 6, ranks=ranks)
     steps = steps_of(output)
     assert sorted(steps) == sorted(plain) == list(range(6))
     for step, (loss, rows) in steps.items():
@@ -100,9 +114,8 @@ def test_every_loop_trains_alike_on_any_number_of_ranks(
 
 @pytest.mark.parametrize("name", ["hf_trainer", "trl_sft"])
 def test_a_trainer_that_is_killed_goes_on_exactly(
-    server: Server, replica: Replica, tmp_path: Path, name: str
+    where: tuple[object, ...], tmp_path: Path, name: str
 ) -> None:
-    where = ("--server", server.address, "--plan", replica.plan.plan_id)
     # Saved after 10 and 20 steps: what is killed at step 12 has trained some in vain.
     how = ("--steps", 26, "--save-every", 10, "--out")
     whole = steps_of(output_of(name, *where, *how, tmp_path / "whole"))
@@ -129,11 +142,14 @@ def test_a_trainer_that_is_killed_goes_on_exactly(
 
 
 def test_a_trainer_on_two_ranks_with_accumulation_trains_as_on_one(
-    server: Server, replica: Replica, tmp_path: Path
+    where: tuple[object, ...], replica: Replica, tmp_path: Path
 ) -> None:
-    where = ("--server", server.address, "--plan", replica.plan.plan_id, "--steps", 4, "--out")
-    one = steps_of(output_of("hf_trainer", *where, tmp_path / "one"))
-    two = steps_of(output_of("hf_trainer", *where, tmp_path / "two", "--accumulate", 2, ranks=2))
+    how = ("--steps", 4, "--out")
+    one = steps_of(output_of("hf_trainer", *where, *how, tmp_path / "one"))
+    accumulated = output_of(
+        "hf_trainer", *where, *how, tmp_path / "two", "--accumulate", 2, ranks=2
+    )
+    two = steps_of(accumulated)
     assert sorted(two) == list(range(4))
     for step, (loss, rows) in two.items():
         assert loss == pytest.approx(one[step][0], rel=1e-4)
@@ -141,9 +157,8 @@ def test_a_trainer_on_two_ranks_with_accumulation_trains_as_on_one(
 
 
 def test_lightning_goes_on_from_a_checkpoint_to_the_end_of_the_plan(
-    server: Server, replica: Replica, tmp_path: Path
+    where: tuple[object, ...], tmp_path: Path
 ) -> None:
-    where = ("--server", server.address, "--plan", replica.plan.plan_id)
     saved = tmp_path / "run.ckpt"
     whole = steps_of(output_of("lightning_loop", *where, "--steps", 30))
     before = steps_of(output_of("lightning_loop", *where, "--steps", 12, "--save", saved))
@@ -154,10 +169,9 @@ def test_lightning_goes_on_from_a_checkpoint_to_the_end_of_the_plan(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_state_of_a_stateful_loader_resumes_the_plan(
-    server: Server, replica: Replica, plain: Steps, tmp_path: Path, workers: int
+    where: tuple[object, ...], plain: Steps, tmp_path: Path, workers: int
 ) -> None:
-    where = ("--server", server.address, "--plan", replica.plan.plan_id, "--workers", workers)
-    state = ("--state", tmp_path / "state.pt", "--steps", 3)
+    state = ("--state", tmp_path / "state.pt", "--steps", 3, "--workers", workers)
     before = steps_of(output_of("torchdata_stateful", *where, *state))
     after = steps_of(output_of("torchdata_stateful", *where, *state))
     rows = {step: rows for step, (_, rows) in {**before, **after}.items()}
@@ -165,10 +179,10 @@ def test_the_state_of_a_stateful_loader_resumes_the_plan(
 
 
 def test_packed_rows_train_alike_everywhere(
-    server: Server, replica: Replica, tmp_path: Path
+    server: Server, replica: Replica, model: Path, tmp_path: Path
 ) -> None:
-    plan = replica.weighed["packed"]
-    where = ("--server", server.address, "--plan", plan.plan_id, "--steps", 2)
+    plan_id = replica.weighed["packed"].plan_id
+    where = ("--server", server.address, "--plan", plan_id, "--model", model, "--steps", 2)
     plain = steps_of(output_of("torch_loop", *where))
     for name, more in (
         ("torch_ddp", ()),
@@ -196,3 +210,17 @@ def test_every_example_is_short_and_tried_here() -> None:
     assert names == {*FRAMEWORKS, "read_source"}
     for name in names:
         assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_a_loop_refuses_a_model_with_another_tokenizer(where: tuple[object, ...]) -> None:
+    shipped = ROOT / "services" / "teacher" / "model"
+    done = subprocess.run(
+        command("torch_loop", *where, "--model", shipped),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode != 0
+    assert not steps_of(done.stdout)
+    assert "written by the tokenizer" in done.stderr

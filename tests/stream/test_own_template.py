@@ -17,8 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Message, Speaker
-from recollect.services.stream import ChatTemplate, tokenizer_digest
+from recollect.services.stream import ChatTemplate
 from recollect.services.stream.template import Rendered
+from recollect.v1.tokenizer import tokenizer_digest
 
 from .models import CHATML, FAMILIES, SPOKEN, Family, make_model
 

@@ -12,8 +12,11 @@ from tokenizers import Tokenizer
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Message, Speaker
-from recollect.services.stream import ChatTemplate, tokenizer_digest
-from recollect.services.stream.template import TEMPLATE_VERSION
+from recollect.services.stream import ChatTemplate
+from recollect.services.stream.template import END
+from recollect.services.stream.template import MARKERS as TURNS
+from recollect.v1 import tokenizer as contract
+from recollect.v1.tokenizer import TEMPLATE_VERSION, tokenizer_digest
 
 if TYPE_CHECKING:
     from stream.replica import Replica
@@ -147,3 +150,7 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes |
     with pytest.raises(RecollectError) as caught:
         ChatTemplate.load(tmp_path)
     assert caught.value.reason is Reason.MODEL_UNUSABLE
+
+
+def test_the_contract_names_the_turn_markers_that_we_render_with() -> None:
+    assert {END, *TURNS.values()} == contract.MARKERS

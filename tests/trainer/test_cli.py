@@ -252,6 +252,47 @@ def test_an_unknown_plan_is_refused(job: Job) -> None:
     assert refusal.value.reason is Reason.PLAN_UNKNOWN
 
 
+def _spaced(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(content, indent=1) + "\n\n")
+
+
+def _other_vocabulary(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    ids = content["model"]["vocab"]
+    one, other = sorted(ids, key=ids.__getitem__)[-2:]
+    ids[one], ids[other] = ids[other], ids[one]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def _no_json(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+
+
+@pytest.mark.parametrize("harm", [_spaced, _other_vocabulary, _no_json])
+def test_a_model_with_another_tokenizer_than_the_plan_is_refused_before_the_run_begins(
+    job: Job, base: Path, tmp_path: Path, harm: Any
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    harm(folder)
+    with pytest.raises(RecollectError) as refusal:
+        finish(job, model=folder)
+    assert refusal.value.reason is Reason.MODEL_UNUSABLE
+    assert refusal.value.fix
+    # Nothing was told to the ledger: the run may begin with the right model.
+    finish(job, guardrails=Guardrails())
+
+
+def test_a_model_folder_without_a_tokenizer_claims_none(
+    job: Job, base: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    (folder / "tokenizer.json").unlink()
+    finish(job, model=folder, guardrails=Guardrails())
+
+
 def _no_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 

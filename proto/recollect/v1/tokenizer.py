@@ -1,14 +1,23 @@
-"""What a model folder says of its tokenizer: the file itself, chat template and special tokens."""
+"""The tokenizer of a model folder: the file itself, its chat template, and the digest of both.
+
+A service seals the digest into a plan, and a trainer compares it with that of the model it trains.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...mixer.errors import Reason, RecollectError
+TEMPLATE_VERSION = "recollect-chat-1"
+"""Changes whenever the same messages would render to other tokens with our turn markers."""
+OWN_TEMPLATE_VERSION = "recollect-own-template-1"
+"""Changes whenever they would with a chat template of the tokenizer's own."""
+MARKERS = frozenset({"<|system|>", "<|user|>", "<|assistant|>", "<|text|>", "<|end|>"})
+"""Our turn markers: a tokenizer that has all of them as special tokens renders with them."""
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -19,6 +28,16 @@ FIX = (
     f"chat_template in {CONFIG_FILE}), as instruction-tuned models have; a base model's can be "
     "added to its folder."
 )
+
+
+class UnusableTokenizer(ValueError):
+    """A tokenizer that cannot be read, or not rendered with."""
+
+    def __init__(self, message: str, *, where: str = TOKENIZER_FILE, fix: str = FIX) -> None:
+        """What is wrong with it, in which file, and what to do."""
+        super().__init__(message)
+        self.where = where
+        self.fix = fix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +53,7 @@ class OwnTemplate:
 
 
 def read_tokenizer(path: Path) -> bytes:
-    """The tokenizer of a model folder, or of a path to it; raises MODEL_UNUSABLE."""
+    """The tokenizer of a model folder, or of a path to it; raises UnusableTokenizer."""
     return _read(path / TOKENIZER_FILE if path.is_dir() else path)
 
 
@@ -42,7 +61,7 @@ def read_own_template(path: Path) -> OwnTemplate | None:
     """The chat template of a model folder, found where transformers finds it; None without one.
 
     Raises:
-        RecollectError: MODEL_UNUSABLE.
+        UnusableTokenizer: if a file cannot be read.
     """
     folder = path if path.is_dir() else path.parent
     config = _read_object(folder / CONFIG_FILE)
@@ -66,9 +85,42 @@ def read_own_template(path: Path) -> OwnTemplate | None:
     )
 
 
-def unusable(message: str, *, where: str = TOKENIZER_FILE, fix: str = FIX) -> RecollectError:
-    """The refusal of a model folder."""
-    return RecollectError(Reason.MODEL_UNUSABLE, message, where=where, fix=fix)
+def has_our_markers(raw: bytes) -> bool:
+    """Whether a tokenizer has all of our turn markers as special tokens."""
+    try:
+        added = json.loads(raw)["added_tokens"]
+        return {token["content"] for token in added if token["special"]} >= MARKERS
+    except (ValueError, LookupError, TypeError) as error:
+        raise UnusableTokenizer(
+            f"{TOKENIZER_FILE} is not one of the tokenizers library."
+        ) from error
+
+
+def digest_of(raw: bytes, own: OwnTemplate | None) -> str:
+    """SHA-256 in hex over a tokenizer and its way of rendering.
+
+    Args:
+        raw: `tokenizer.json`.
+        own: the chat template it is rendered with; None for our turn markers.
+    """
+    digest = hashlib.sha256(raw)
+    if own is None:
+        digest.update(TEMPLATE_VERSION.encode())
+    else:
+        tokens = dict(own.special_tokens), sorted(own.more_special)
+        parts = (OWN_TEMPLATE_VERSION, own.text, *tokens)
+        digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def tokenizer_digest(path: Path) -> str:
+    """The digest of a model folder's tokenizer, or of the `tokenizer.json` that a path names.
+
+    Raises:
+        UnusableTokenizer: if a file cannot be read.
+    """
+    raw = read_tokenizer(path)
+    return digest_of(raw, None if has_our_markers(raw) else read_own_template(path))
 
 
 def _named(config: Mapping[str, Any]) -> str | None:
@@ -78,7 +130,7 @@ def _named(config: Mapping[str, Any]) -> str | None:
         found = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
     if isinstance(found, dict):
         if not isinstance(found.get("default"), str):
-            raise unusable(
+            raise UnusableTokenizer(
                 "None of its chat templates is named default.",
                 where=CONFIG_FILE,
                 fix=f"Copy the one to train with to {TEMPLATE_FILE} in the model folder.",
@@ -98,7 +150,7 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise unusable(
+        raise UnusableTokenizer(
             f"{file.name} cannot be read ({error.strerror}).", where=file.name
         ) from error
 
@@ -107,7 +159,7 @@ def _text(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise unusable(f"{name} is not UTF-8.", where=name) from error
+        raise UnusableTokenizer(f"{name} is not UTF-8.", where=name) from error
 
 
 def _read_object(file: Path) -> dict[str, Any]:
@@ -116,7 +168,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read(file))
     except ValueError as error:
-        raise unusable(f"{file.name} is not JSON.", where=file.name) from error
+        raise UnusableTokenizer(f"{file.name} is not JSON.", where=file.name) from error
     if not isinstance(content, dict):
-        raise unusable(f"{file.name} is not a JSON object.", where=file.name)
+        raise UnusableTokenizer(f"{file.name} is not a JSON object.", where=file.name)
     return content
