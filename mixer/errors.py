@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 DOMAIN = "recollect"
 """The domain that `google.rpc.ErrorInfo` carries for our reasons."""
@@ -437,12 +438,19 @@ class RecollectError(Exception):
         self.message = message
         self.where = where
         self.fix = fix or CATALOG[reason].advice
+        # Beside the message, where a traceback is all that somebody sees of it.
+        self.add_note(f"reason: {reason.name} (docs/reference/errors.md)")
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         sentence = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
         advice = f" {self.fix}" if self.fix else ""
         return f"{place}{sentence}{advice}"
+
+    def __reduce__(self) -> tuple[partial[RecollectError], tuple[Reason, str]]:
+        # An error that does not come back from another process takes a pool of them down with it.
+        again = partial(type(self), where=self.where, fix=self.fix)
+        return again, (self.reason, self.message)
 
     @property
     def exit_code(self) -> int:

@@ -180,7 +180,7 @@ class Outage:
             self._wait_or_give_up(from_rpc_error(error, self._address))
             return
         if code not in AWAY or self._closing.is_set():
-            raise from_rpc_error(error, self._address) from error
+            raise from_rpc_error(error, self._address) from _cause(error)
         now = time.monotonic()
         if self._began is None:
             self._began = now
@@ -191,7 +191,7 @@ class Outage:
         remaining_s = self._patience.outage_s - (now - self._began)
         if remaining_s <= 0:
             self._require_trust()
-            raise from_rpc_error(error, self._address) from error
+            raise from_rpc_error(error, self._address) from _cause(error)
         self._num_away += 1
         if self._num_away == others + 1:
             self._tell()
@@ -226,6 +226,11 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> RecollectError:
     """The error that the service meant, or what a broken connection means to a trainer."""
     info = error_info(error, domain=DOMAIN, where=address, advice=_ADVICE)
     return RecollectError.from_metadata(info.reason, info.metadata)
+
+
+def _cause(error: grpc.RpcError) -> grpc.RpcError | None:
+    """What to show beside what an error means: nothing where the service itself said it."""
+    return error if attached_info(error, DOMAIN) is None else None
 
 
 def closed(address: str) -> RecollectError:

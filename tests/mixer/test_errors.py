@@ -1,6 +1,8 @@
 """The error tree: complete, stable, documented."""
 
+import pickle
 import re
+import traceback
 from pathlib import Path
 
 from recollect.mixer.errors import CATALOG, Reason, RecollectError
@@ -36,6 +38,18 @@ def test_an_error_survives_the_wire() -> None:
     error = RecollectError(Reason.MIX_SHARES, "the sum is 9/10", where="shares", fix="Add 1/10.")
     back = RecollectError.from_metadata(error.reason.name, error.to_metadata())
     assert (back.reason, str(back)) == (Reason.MIX_SHARES, "shares: the sum is 9/10. Add 1/10.")
+
+
+def test_an_error_comes_back_from_another_process() -> None:
+    error = RecollectError(Reason.MIX_SHARES, "the sum is 9/10", where="shares", fix="Add 1/10.")
+    back = pickle.loads(pickle.dumps(error))
+    assert isinstance(back, RecollectError)
+    assert (back.reason, str(back)) == (error.reason, str(error))
+
+
+def test_a_traceback_names_the_reason() -> None:
+    error = RecollectError(Reason.MIX_SHARES, "the sum is 9/10")
+    assert "reason: MIX_SHARES" in "".join(traceback.format_exception(error))
 
 
 def test_a_reason_of_a_newer_service_is_internal_but_keeps_its_words() -> None:
