@@ -52,7 +52,6 @@ async def answering(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except RecollectError as error:
-        _log.info("refused: %s", error.reason.name)
         await context.abort_with_status(to_status(error))  # type: ignore[attr-defined]  # not in the stubs
     except Exception as error:  # asyncio.CancelledError is no Exception, and passes
         # grpc.aio ends an RPC by raising AbortError, which is not a failure.

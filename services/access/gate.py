@@ -49,8 +49,9 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # no generics
         async def guarded(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             async with answering(context):
                 principal = authenticator.principal(context)
-                authenticator.require(principal, method)
+                # First, so that the log names whom it was that lacked a scope.
                 act_as(principal)
+                authenticator.require(principal, method)
                 async with aclosing(_answers(handler, requests, context)) as answers:
                     async for answer in answers:
                         # A stream may be long: what was revoked meanwhile gets nothing more.

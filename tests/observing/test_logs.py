@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from recollect.services.access import Scope
 from recollect.services.observing import logging_as, tell
 from recollect.services.observing.calls import CallWatch
 from recollect.services.observing.metrics import Metrics
@@ -46,6 +47,25 @@ def test_a_call_is_one_line_with_who_and_how_long(scene: Scene) -> None:
         assert (event["tenant"], event["holder"]) == (TENANT, HOLDER)
         assert 0 < event["seconds"] < 60
     assert len({event["request_id"] for event in acks}) == len(acks)
+
+
+@pytest.mark.slow
+def test_who_lacked_a_scope_is_named_in_the_line_of_the_call(scene: Scene) -> None:
+    _, token = scene.register.issue_token(
+        holder="reader", tenant=TENANT, scopes=[Scope.AUDITOR], days=1, by="pytest"
+    )
+    shown = scene.credentials(token)
+    with (
+        open_channel(scene.server.address, shown, options=()) as channel,
+        pytest.raises(grpc.RpcError),
+    ):
+        StreamServiceStub(channel).Ack(stream_pb2.AckRequest(), timeout=30)
+    refused: list[dict[str, Any]] = []
+    until = time.monotonic() + 10
+    # The line is written after the answer.
+    while not refused and time.monotonic() < until:
+        refused = [one for one in scene.events() if one.get("holder") == "reader"]
+    assert [(one["reason"], one["tenant"]) for one in refused] == [("SCOPE_MISSING", TENANT)]
 
 
 def _fill(message: Message, depth: int = 0) -> None:
