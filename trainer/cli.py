@@ -130,7 +130,7 @@ def train(
         bool, typer.Option("--resume", help="Go on after the last checkpoint.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, the summary alone.")] = False,
 ) -> None:
     """Fine-tune a model on the batches of a sealed plan.
 
@@ -188,7 +188,7 @@ def train(
         report = Session(job=job, watcher=watcher).train()
     if as_json:
         console.print_json(json.dumps({k: v for k, v in report.items() if k != "steps"}))
-    elif not quiet and rank == 0:
+    elif rank == 0:
         _show(report, model=out / "model", world_size=world_size)
 
 
