@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from itertools import chain
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -22,8 +22,8 @@ from ..mixer.errors import Reason, RecollectError
 from ..mixer.shards import RankSteps
 from .client import UNHEARD, LedgerHead, Patience, connect
 from .frame import IGNORED, PAD_ID, TrainBatch, decode
+from .state import STATE_VERSION, State, number_in, require_state, require_step
 
-STATE_VERSION = 1
 Item = TypeVar("Item")
 
 POLL_S = 0.1
@@ -126,29 +126,17 @@ class ReplayLoader:
             "ledger_head": self.ledger_head.digest.hex(),
         }
 
-    def load_state_dict(self, state: Mapping[str, int | str]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on where a state was taken, on any number of ranks.
 
         Raises:
-            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state belongs to another plan.
+            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state belongs to another plan,
+                or is none.
         """
-        if state.get("version") != STATE_VERSION:
-            raise RecollectError(
-                Reason.VERSION_UNKNOWN,
-                f"The loader state has version {state.get('version')!r:.20}.",
-                fix=f"This installation knows version {STATE_VERSION}.",
-            )
-        if state["plan_id"] != self.plan.plan_id:
-            raise RecollectError(
-                Reason.CONFIG_INVALID,
-                f"The checkpoint was trained on the plan {state['plan_id']!r:.80}.",
-                where="plan_id",
-                fix=f"Resume with that plan, or start anew with {self.plan.plan_id}.",
-            )
-        self._next_step = int(state["next_step"])
-        self.ledger_head = LedgerHead(
-            int(state.get("ledger_length", 0)), bytes.fromhex(str(state.get("ledger_head", "")))
-        )
+        require_state(state, self.plan)
+        next_step = number_in(state, "next_step")
+        head = LedgerHead(number_in(state, "ledger_length", 0), _digest_in(state))
+        self._next_step, self.ledger_head = next_step, head
 
     def ack(self, run_id: str, batch: TrainBatch) -> None:
         """Says that the optimizer has stepped on a batch; durable on return."""
@@ -162,14 +150,7 @@ class ReplayLoader:
         )
 
     def _fetch(self) -> Iterator[list[TrainBatch]]:
-        first_step = self._next_step
-        if not 0 <= first_step <= self.plan.num_steps:
-            raise RecollectError(
-                Reason.PLAN_OUT_OF_RANGE,
-                f"Step {first_step} was to be the next; the plan has {self.plan.num_steps} steps.",
-                where="first_step",
-                fix="Go on with the state of a loader of this plan.",
-            )
+        first_step = require_step(self._next_step, self.plan, where="first_step")
         if first_step == self.plan.num_steps:
             return
         frames = self.client.fetch(
@@ -186,6 +167,19 @@ class ReplayLoader:
             held = of_rank.between(first, last + 1)
             batches = decode(frame, self.plan, held, with_annotations=self.with_annotations)
             yield [batch.pinned() for batch in batches] if self._pins else batches
+
+
+def _digest_in(state: State) -> bytes:
+    digest = state.get("ledger_head", "")
+    try:
+        return bytes.fromhex(digest)  # type: ignore[arg-type]  # what it is not made for, it refuses
+    except (TypeError, ValueError):
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            f"The state has {digest!r:.40} where a digest in hex belongs.",
+            where="ledger_head",
+            fix="Load what state_dict() gave, unchanged.",
+        ) from None
 
 
 class _Prefetched(Generic[Item]):

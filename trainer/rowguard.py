@@ -25,7 +25,7 @@ from .batch import IGNORED, PAD_ID, TrainBatch
 from .client import Client
 from .dataset import WATCHED
 from .guard import RatioGuard
-from .sampler import STATE_VERSION, require_state
+from .state import STATE_VERSION, State, next_step_in, require_state
 from .tally import SourceTally
 
 Mode = Literal["enforce", "observe"]
@@ -142,14 +142,15 @@ class RowGuard:
             "next_step": self.next_step,
         }
 
-    def load_state_dict(self, state: Mapping[str, int | str]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on where a state was taken.
 
         Raises:
-            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state is of another plan.
+            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state is of another plan, or
+                none; PLAN_OUT_OF_RANGE.
         """
         require_state(state, self.plan)
-        self._begin(int(state["next_step"]))
+        self._begin(next_step_in(state, self.plan))
 
     def _take(self, batch: Mapping[str, torch.Tensor]) -> None:
         missing = [name for name in WATCHED if name not in batch]

@@ -6,16 +6,14 @@ two sources in turn, each of two ranks would see only one. This one takes the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from ..mixer.errors import Reason, RecollectError
 from ..mixer.plan import Plan
 from .order import require_whole
-
-STATE_VERSION = 1
+from .state import STATE_VERSION, State, next_step_in, number_in, require_state, require_step
 
 
 class PlanBatchSampler(Sampler[list[int]]):
@@ -44,7 +42,8 @@ class PlanBatchSampler(Sampler[list[int]]):
             micro_rows: rows of a list, where a step is taken in parts; None: a step is one list.
 
         Raises:
-            RecollectError: RANK_INVALID; CONFIG_INVALID when `micro_rows` does not fit.
+            RecollectError: RANK_INVALID; CONFIG_INVALID when `micro_rows` does not fit;
+                PLAN_OUT_OF_RANGE.
         """
         plan.shard(0, rank, world_size)  # Refuses a rank that there is not.
         if micro_rows is not None:
@@ -56,7 +55,7 @@ class PlanBatchSampler(Sampler[list[int]]):
         rest = plan.num_positions % plan.mix.batch_size
         self.num_steps = plan.num_steps - (1 if 0 < rest < world_size else 0)
         """Steps that every rank has rows in."""
-        self._next = (first_step, 0)
+        self._next = (require_step(first_step, plan, where="first_step"), 0)
 
     def __len__(self) -> int:
         """Lists that are still to come."""
@@ -92,14 +91,15 @@ class PlanBatchSampler(Sampler[list[int]]):
             "next_part": part,
         }
 
-    def load_state_dict(self, state: Mapping[str, int | str]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on where a state was taken; at the beginning of a step on any number of ranks.
 
         Raises:
-            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state is of another plan.
+            RecollectError: VERSION_UNKNOWN; CONFIG_INVALID when the state is of another plan, or
+                none; PLAN_OUT_OF_RANGE.
         """
         require_state(state, self.plan)
-        self._next = (int(state["next_step"]), int(state.get("next_part", 0)))
+        self._next = (next_step_in(state, self.plan), number_in(state, "next_part", 0))
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing: the epochs of a plan are inside it. Trainers call this on any sampler."""
@@ -108,24 +108,3 @@ class PlanBatchSampler(Sampler[list[int]]):
         shard = self.plan.shard(step, self.rank, self.world_size).positions
         size = self.micro_rows or max(1, len(shard))
         return [part.tolist() for part in np.split(shard, range(size, len(shard), size))]
-
-
-def require_state(state: Mapping[str, int | str], plan: Plan) -> None:
-    """Refuses a state that was not taken of this plan.
-
-    Raises:
-        RecollectError: VERSION_UNKNOWN; CONFIG_INVALID.
-    """
-    if state.get("version") != STATE_VERSION:
-        raise RecollectError(
-            Reason.VERSION_UNKNOWN,
-            f"The state has version {state.get('version')!r:.20}.",
-            fix=f"This installation knows version {STATE_VERSION}.",
-        )
-    if state["plan_id"] != plan.plan_id:
-        raise RecollectError(
-            Reason.CONFIG_INVALID,
-            f"The state was taken of the plan {state['plan_id']!r:.80}.",
-            where="plan_id",
-            fix=f"Resume with that plan, or start anew with {plan.plan_id}.",
-        )

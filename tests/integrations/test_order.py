@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -141,13 +141,28 @@ def test_a_sampler_goes_on_where_its_state_was_taken(replica: Replica, data: st.
 def test_the_state_of_another_plan_or_version_is_refused(replica: Replica) -> None:
     sampler = PlanBatchSampler(replica.plan)
     state = sampler.state_dict()
-    for change, reason in (
+    changes: list[tuple[dict[str, Any], Reason]] = [
         ({"plan_id": "0" * 64}, Reason.CONFIG_INVALID),
         ({"version": 99}, Reason.VERSION_UNKNOWN),
-    ):
+        ({"next_step": None}, Reason.CONFIG_INVALID),
+        ({"next_part": "1"}, Reason.CONFIG_INVALID),
+        # It would look like the end of the data.
+        ({"next_step": replica.plan.num_steps + 1}, Reason.PLAN_OUT_OF_RANGE),
+        ({"next_step": -1}, Reason.PLAN_OUT_OF_RANGE),
+    ]
+    for change, reason in changes:
         with pytest.raises(RecollectError) as caught:
             sampler.load_state_dict({**state, **change})
         assert caught.value.reason is reason
+        assert sampler.state_dict() == state
+
+
+def test_a_first_step_that_the_plan_does_not_have_is_refused(replica: Replica) -> None:
+    assert list(PlanBatchSampler(replica.plan, first_step=replica.plan.num_steps)) == []
+    for step in (-1, replica.plan.num_steps + 1):
+        with pytest.raises(RecollectError) as caught:
+            PlanBatchSampler(replica.plan, first_step=step)
+        assert caught.value.reason is Reason.PLAN_OUT_OF_RANGE
 
 
 def test_a_rank_that_there_is_not_is_refused(replica: Replica) -> None:

@@ -154,14 +154,29 @@ def test_iterating_again_goes_on(loader: ReplayLoader) -> None:
         ({"plan_id": "00" * 32}, Reason.CONFIG_INVALID),
         ({"version": 2}, Reason.VERSION_UNKNOWN),
         ({"version": None}, Reason.VERSION_UNKNOWN),
+        *(({"next_step": step}, Reason.CONFIG_INVALID) for step in (None, "3", 3.0, True, [3])),
+        ({"next_step": 3, "ledger_length": "long"}, Reason.CONFIG_INVALID),
+        *(
+            ({"next_step": 3, "ledger_head": head}, Reason.CONFIG_INVALID)
+            for head in (7, None, "x")
+        ),
     ],
 )
 def test_a_state_of_something_else_is_refused(
     loader: ReplayLoader, change: dict[str, Any], reason: Reason
 ) -> None:
+    before = loader.state_dict()
     with pytest.raises(RecollectError) as caught:
-        loader.load_state_dict(loader.state_dict() | change)
+        loader.load_state_dict(before | change)
     assert caught.value.reason is reason
+    assert loader.state_dict() == before
+
+
+@pytest.mark.parametrize("name", ["version", "plan_id", "next_step"])
+def test_a_state_without_a_part_is_refused(loader: ReplayLoader, name: str) -> None:
+    state = {key: value for key, value in loader.state_dict().items() if key != name}
+    with pytest.raises(RecollectError):
+        loader.load_state_dict(state)
 
 
 @pytest.mark.parametrize("step", [-1, 31, 5000])
