@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -189,8 +189,23 @@ def _parameter(parameter: Any) -> str | None:
     if isinstance(parameter, TyperArgument):
         return f"- `{(parameter.name or '').upper()}`: {parameter.help or ''}"
     if isinstance(parameter, TyperOption) and not parameter.hidden:
-        return f"- `{', '.join(parameter.opts)}`: {parameter.help or ''}"
+        return f"- `{', '.join(parameter.opts)}`: {parameter.help or ''}{_otherwise(parameter)}"
     return None
+
+
+def _otherwise(option: TyperOption) -> str:
+    """What an option is where it is not given."""
+    parts = [f"environment: `{name}`" for name in _names(option.envvar)]
+    shown = option.default
+    # A path may be another on every machine.
+    told = isinstance(shown, int | float | str) and shown != "" and "/" not in str(shown)
+    if told and not option.is_flag:
+        parts.append(f"default: `{shown}`")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _names(given: str | Sequence[str] | None) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given or ()
 
 
 def command_line() -> str:
@@ -201,8 +216,18 @@ def command_line() -> str:
         "",
         "Every command has `--help`. `--json` prints what a program may read on standard output,",
         "and errors as JSON on standard error; [exit codes](errors.md) mean something.",
+        "",
+        "## Before the command",
+        "",
+        "Who asks, and whom to trust; `recollect --token-file token mix list`. Each has an",
+        "environment variable, as `--server` has, so that a shell says it once. The token itself",
+        "may be in `RECOLLECT_TOKEN`, and `RECOLLECT_DATA_FOLDER` names the data folder whose",
+        "socket is asked where no `--server` is given.",
+        "",
     ]
-    for path, command in _commands(typer.main.get_command(cli.app), "recollect"):
+    app = typer.main.get_command(cli.app)
+    lines += [line for line in map(_parameter, app.params) if line]
+    for path, command in _commands(app, "recollect"):
         paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
         words = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         lines += ["", f"## `{path}`", "", words, ""]

@@ -93,7 +93,7 @@ def duplicates(
 def search(
     source: SourceArgument,
     text: Annotated[str, typer.Argument(help="What to look for; de-identified first.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100)] = 5,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="How many to show.")] = 5,
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
 ) -> None:
