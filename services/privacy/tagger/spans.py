@@ -1,0 +1,81 @@
+"""From probabilities of words to spans of characters, with recall before precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .labels import KINDS, LABELS
+from .network import Array, Tagger
+from .words import words_of
+
+# Columns of a kind's two labels, in the order of KINDS.
+_FIRST = np.array([LABELS.index(f"B-{kind}") for kind in KINDS])
+_MISC = KINDS.index("MISC")
+_NEXT = np.array([LABELS.index(f"I-{kind}") for kind in KINDS])
+# What may stand inside a span though it is taken for nobody's: "12 High St, Leeds", "J. Smith".
+_BRIDGES = frozenset(",.-–'’/&\n")
+_BRIDGED = frozenset({"ADDRESS", "CODE", "PERSON", "DATE"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Characters `start` up to `end`, and how likely they are somebody's."""
+
+    kind: str
+    start: int
+    end: int
+    score: float
+    """Largest probability over its words that the word is somebody's, 0 to 1."""
+
+
+def find_spans(tagger: Tagger, text: str, threshold: float) -> list[Span]:
+    """Spans of the words that are somebody's with at least the probability `threshold`.
+
+    The kind of a word is the likeliest of those that are not "nobody's", so that a lower threshold
+    finds more and changes nothing that a higher one finds.
+    """
+    words = words_of(text)
+    if not len(words):
+        return []
+    return list(_spans(tagger.probabilities(words), words.texts, words.starts, threshold))
+
+
+def _spans(
+    probabilities: Array, texts: list[str], starts: list[int], threshold: float
+) -> Iterator[Span]:
+    begins = probabilities[:, _FIRST]
+    totals = begins + probabilities[:, _NEXT]
+    somebody = 1.0 - probabilities[:, 0]
+    # Works and products are nobody's, though some sets label them.
+    somebody = somebody - totals[:, _MISC]
+    chosen = np.flatnonzero(somebody >= threshold)
+    if not len(chosen):
+        return
+    totals[:, _MISC] = 0.0
+    kinds = totals.argmax(axis=1)
+    places = np.arange(len(totals))
+    is_first = begins[places, kinds] * 2 > totals[places, kinds]
+    first = last = int(chosen[0])
+    score = float(somebody[first])
+    for place in map(int, chosen[1:]):
+        same = kinds[place] == kinds[first] and not is_first[place]
+        bridge = (
+            place == last + 2 and KINDS[kinds[place]] in _BRIDGED and texts[last + 1] in _BRIDGES
+        )
+        if same and (place == last + 1 or bridge):
+            last, score = place, max(score, float(somebody[place]))
+            continue
+        yield _span(KINDS[kinds[first]], first, last, score, texts, starts)
+        first = last = place
+        score = float(somebody[place])
+    yield _span(KINDS[kinds[first]], first, last, score, texts, starts)
+
+
+def _span(
+    kind: str, first: int, last: int, score: float, texts: list[str], starts: list[int]
+) -> Span:
+    end = starts[last] + len(texts[last])
+    return Span(kind=kind, start=starts[first], end=end, score=round(score, 4))
