@@ -188,7 +188,7 @@ class StoreServicer(StoreServiceServicer):
                 fix="Send at least one message.",
             )
         clean = self._deidentifier.deidentify(
-            _messages_from_wire(raw.messages), tuple(raw.known_values)
+            _messages_from_wire(raw.messages), tuple(raw.known_values), raw.subject or None
         )
         return Example(
             example_id=self._store.example_id_for(source, clean.messages),

@@ -33,17 +33,22 @@ _AFTER = regex.compile(
     r"\s*(?:=\s*[-$₹€£(<\d]|[×*÷^%]\s*\d|[-+/]\s*[$₹€£(]?\s?\d[\d.,]*\s*[=×*/]|>>)|,\d{3}(?!\d)"
 )
 _BEFORE = regex.compile(r"(?:[$₹€£<×*÷^]\s*|\d\s*[+/]\s*|\d,|[\d)>]\s*=\s*)$")
+_POSTCODE = regex.compile(r"\d{4}")
 _OPERATOR = regex.compile(r"[+*/×÷=]")
 
 
 def is_arithmetic(finding: Finding, text: str) -> bool:
     """Whether a numeric finding is a term of a calculation, or an amount of money."""
-    if finding.entity_type not in _NUMERIC:
+    value = text[finding.start : finding.end]
+    bare = finding.stage == "tagger" and not any(map(str.isalpha, value))
+    if bare and finding.entity_type == "ADDRESS" and _POSTCODE.search(value) is None:
+        return True
+    if finding.entity_type not in _NUMERIC and not bare:
         return False
     before, after = text[max(finding.start - 12, 0) : finding.start], text[finding.end :][:40]
     if _RESULT.match(after) or before.endswith("<<"):
         return True
-    if finding.score >= _CERTAIN:
+    if finding.score >= _CERTAIN and not bare:
         return False
     if _BEFORE.search(before) or _AFTER.match(after):
         return True

@@ -7,10 +7,11 @@ Everything happens in memory. All messages of an example are read as one text, s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from hashlib import sha256
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
@@ -19,13 +20,16 @@ from .detector import Detector
 from .filename import readings, words
 from .finding import Finding, settle, split_at, trim
 from .known import find_known
-from .occurrences import occurrences, survivors
-from .policy import Policy
+from .occurrences import must_vanish, occurrences, survivors, with_titles
+from .operators import replacement
+from .policy import Operator, Policy
+from .quasi_patterns import counting
 from .surrogates import Surrogates, normalise
 
 _SEPARATOR = "\n\n"
 _MAX_NAME_CHARACTERS = 255
 _MIN_KEY_BYTES = 16
+_SURE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +59,15 @@ class Preview:
 
 
 class Deidentifier:
-    """Replaces identifiers by surrogates under one policy and one key."""
+    """Replaces identifiers by surrogates under one policy and one key.
 
-    def __init__(self, policy: Policy, key: bytes) -> None:
+    Args:
+        policy: what is replaced, and by what.
+        key: of the surrogates, at least 16 bytes.
+        without: stages of the cascade to leave out, to measure what each brings.
+    """
+
+    def __init__(self, policy: Policy, key: bytes, without: frozenset[str] = frozenset()) -> None:
         if len(key) < _MIN_KEY_BYTES:
             raise RecollectError(
                 Reason.CONFIG_INVALID,
@@ -65,11 +75,12 @@ class Deidentifier:
                 fix="Make one with `openssl rand -hex 32` and keep it away from the data.",
             )
         self.policy = policy
+        self._without = without
         self._surrogates = Surrogates(key)
 
     @cached_property
     def _detector(self) -> Detector:
-        return Detector(self.policy)
+        return Detector(self.policy, without=self._without)
 
     def prove(self) -> None:
         """Loads every recognizer and proves on invented text that they work.
@@ -80,9 +91,18 @@ class Deidentifier:
         self._detector.prove()
 
     def deidentify(
-        self, messages: Sequence[Message], known_values: Sequence[str] = ()
+        self,
+        messages: Sequence[Message],
+        known_values: Sequence[str] = (),
+        subject: str | None = None,
     ) -> Deidentified:
         """The messages with every detected identifier replaced.
+
+        Args:
+            messages: of one example.
+            known_values: values of its identifying columns.
+            subject: whom it is about: dates and ages of one subject are moved alike, in every
+                example. Without, they are within each example.
 
         Raises:
             RecollectError: INPUT_TOO_LARGE for a message over the policy's limit;
@@ -91,7 +111,7 @@ class Deidentifier:
         """
         text, ranges = _join(messages, self.policy.max_characters)
         with _closed():
-            replacements = self._replacements(text, ranges, known_values)
+            replacements = self._replacements(text, ranges, known_values, subject)
             contents = _replace(text, ranges, replacements)
             self._check("\n".join(contents), replacements)
         counts = Counter(r.finding.entity_type for r in replacements)
@@ -104,12 +124,48 @@ class Deidentifier:
         )
 
     def find(self, text: str, known_values: Sequence[str] = ()) -> list[Finding]:
-        """Disjoint findings of one text, without propagation."""
+        """Disjoint findings of one text: what every stage found.
+
+        Raises:
+            RecollectError: as `deidentify`.
+        """
+        ranges = [(0, len(text))]
         with _closed():
-            return self._settled(text, [(0, len(text))], known_values)
+            return self._everywhere(text, ranges, self._settled(text, ranges, known_values))
+
+    def explain(
+        self,
+        contents: Sequence[str],
+        known_values: Sequence[str] = (),
+        subject: str | None = None,
+    ) -> tuple[Preview, ...]:
+        """The parts of one record before and after, with what was replaced where in each of them.
+
+        Offsets are those of a part before. What comes back quotes raw text: never store or log it.
+
+        Raises:
+            RecollectError: as `deidentify`.
+        """
+        messages = [Message(speaker=Speaker.USER, content=content) for content in contents]
+        text, ranges = _join(messages, self.policy.max_characters)
+        with _closed():
+            replacements = self._replacements(text, ranges, known_values, subject)
+            new = _replace(text, ranges, replacements)
+            self._check("\n".join(new), replacements)
+        return tuple(
+            Preview(
+                text=content,
+                replacements=tuple(
+                    replace(r, finding=r.finding.moved(-start))
+                    for r in replacements
+                    if start <= r.finding.start < end
+                ),
+            )
+            for content, (start, end) in zip(new, ranges, strict=True)
+        )
 
     def preview(self, text: str, known_values: Sequence[str] = ()) -> Preview:
-        """A text before and after; only for text that may be shown."""
+        """A text before and after, however it came out; only for text that may be shown."""
         message = Message(speaker=Speaker.USER, content=text)
         whole, ranges = _join([message], self.policy.max_characters)
         with _closed():
@@ -128,6 +184,9 @@ class Deidentifier:
         ranges = [(0, len(name))]
         with _closed():
             found = [f for text in readings(name) for f in self._settled(text, ranges, ())]
+            # The tagger knows sentences: of a file's name, only people it is sure of count.
+            sure = (f.entity_type == "PERSON" and f.score >= _SURE for f in found)
+            found = [f for f, s in zip(found, sure, strict=True) if f.stage != "tagger" or s]
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
             (clean,) = _replace(name, ranges, replacements)
             self._check(words(clean), replacements)
@@ -143,40 +202,76 @@ class Deidentifier:
         found = [f for f in self._detector.find(text) if not is_arithmetic(f, text)]
         if "KNOWN_VALUE" in self.policy.entities:
             found.extend(self._known(text, known_values))
-        return settle(_trimmed(split_at(found, ranges), text), text)
+        found = counting(_trimmed(split_at(found, ranges), text), text)
+        return settle(with_titles(found, text), text)
 
     def _known(self, text: str, values: Sequence[str]) -> list[Finding]:
         return list(find_known(text, values, self.policy.regex_timeout_seconds))
 
     def _replacements(
-        self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
+        self,
+        text: str,
+        ranges: Sequence[tuple[int, int]],
+        known_values: Sequence[str],
+        subject: str | None = None,
     ) -> list[Replacement]:
-        return self._stand_ins(text, ranges, self._settled(text, ranges, known_values))
+        findings = self._settled(text, ranges, known_values)
+        return self._stand_ins(text, ranges, findings, subject)
 
     def _stand_ins(
-        self, text: str, ranges: Sequence[tuple[int, int]], findings: list[Finding]
+        self,
+        text: str,
+        ranges: Sequence[tuple[int, int]],
+        findings: list[Finding],
+        subject: str | None = None,
     ) -> list[Replacement]:
-        if self.policy.propagate:
-            findings = _propagate(text, ranges, findings)
+        # Without a subject, the text itself stands for whoever it is about.
+        whose = normalise(subject) if subject else sha256(text.encode()).hexdigest()
+        findings = self._everywhere(text, ranges, findings)
         kinds = _kinds(text, findings)
-        avoid = frozenset(text[f.start : f.end].lower() for f in findings)
+        values = ((f.entity_type, text[f.start : f.end]) for f in findings)
+        avoid = frozenset(value.lower() for kind, value in values if must_vanish(kind, value))
         chosen: dict[str, str] = {}
         replacements = []
         for finding in findings:
             original = text[finding.start : finding.end]
             if original not in chosen:
-                kind = kinds[normalise(original)]
-                chosen[original] = self._surrogates.stand_in(kind, original, avoid)
+                chosen[original] = self._exchanged(finding, original, kinds, avoid, whose)
             replacements.append(
                 Replacement(finding=finding, original=original, surrogate=chosen[original])
             )
         return replacements
 
+    def _everywhere(
+        self, text: str, ranges: Sequence[tuple[int, int]], findings: list[Finding]
+    ) -> list[Finding]:
+        if not self.policy.propagate or "document" in self._without:
+            return findings
+        return _propagate(text, ranges, findings)
+
+    def _exchanged(
+        self,
+        finding: Finding,
+        original: str,
+        kinds: Mapping[str, str],
+        avoid: frozenset[str],
+        whose: str,
+    ) -> str:
+        operator = self.policy.operator(finding.entity_type)
+        if operator is Operator.SURROGATE:
+            return self._surrogates.stand_in(kinds[normalise(original)], original, avoid, whose)
+        return replacement(operator, finding.entity_type, original)
+
     def _check(self, output: str, replacements: Sequence[Replacement]) -> None:
         """Fail where a detected value is still there, verbatim, after all."""
         if not self.policy.propagate:
             return
-        survived = survivors(output, {r.original: r.finding.entity_type for r in replacements})
+        values = {
+            r.original: r.finding.entity_type
+            for r in replacements
+            if must_vanish(r.finding.entity_type, r.original)
+        }
+        survived = survivors(output, values)
         if survived:
             kinds = ", ".join(sorted(survived))
             raise RecollectError(
@@ -227,8 +322,7 @@ def _propagate(
     text: str, ranges: Sequence[tuple[int, int]], findings: list[Finding]
 ) -> list[Finding]:
     """The findings, and each other place where one of the found values stands."""
-    values = {text[f.start : f.end]: f.entity_type for f in findings}
-    more = occurrences(text, values)
+    more = occurrences(text, findings)
     return settle([*findings, *_trimmed(split_at(more, ranges), text)], text)
 
 
@@ -263,13 +357,13 @@ def _replace(
     """Contents of the messages with the replacements made, from right to left."""
     contents = [text[start:end] for start, end in ranges]
     current = len(ranges) - 1
-    for replacement in reversed(replacements):
-        finding = replacement.finding
+    for exchange in reversed(replacements):
+        finding = exchange.finding
         while finding.start < ranges[current][0]:
             current -= 1
         base = ranges[current][0]
         content = contents[current]
         contents[current] = (
-            content[: finding.start - base] + replacement.surrogate + content[finding.end - base :]
+            content[: finding.start - base] + exchange.surrogate + content[finding.end - base :]
         )
     return contents

@@ -29,9 +29,13 @@ from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .plainest import PLAINEST
 from .policy import Policy
+from .quasi_patterns import QUASI, QUASI_SCORE, QuasiPatternRecognizer
 from .recognizers import own_recognizers
 from .shadow import shadow_of
+from .tagging import TAGGER, TaggerRecognizer
 
+_STAGES = {TAGGER: "tagger", QUASI: "quasi"}
+"""Recognizers whose findings have a threshold, or a condition, of their own."""
 # What Presidio lifts a weak finding to where a context word stands before it.
 _BOOSTED = 0.4
 # Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
@@ -78,12 +82,17 @@ class SealedIbanRecognizer(IbanRecognizer):
 class Detector:
     """Finds the identifiers that a policy names."""
 
-    def __init__(self, policy: Policy, extra: Iterable[EntityRecognizer] = ()) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        extra: Iterable[EntityRecognizer] = (),
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         # Presidio's debug log quotes the words around a finding; no log may hold raw text.
         logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
         forbid_look_ups()
         self._policy = policy
-        self._recognizers: list[Any] = [*_recognizers(policy), *extra]
+        self._recognizers: list[Any] = [*_recognizers(policy, without), *extra]
         for recognizer in self._recognizers:
             _seal(recognizer, policy.regex_timeout_seconds)
         self._analyzer = AnalyzerEngine(
@@ -128,17 +137,25 @@ class Detector:
         for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
             for result in self._analyze(piece):
                 start, end = shadow.span(result.start + first, result.end + first)
+                stage = _STAGES.get(_name_of(result), "pattern")
+                score = QUASI_SCORE if stage == "quasi" else round(float(result.score), 4)
                 finding = Finding(
                     entity_type=result.entity_type,
                     start=start,
                     end=end,
-                    score=round(float(result.score), 4),
+                    score=score,
+                    stage=stage,
                 )
                 findings[finding] = None
         return list(findings)
 
     def _misses(self, entity: str) -> bool:
-        return all(result.entity_type != entity for result in self._scores(PLAINEST[entity]))
+        found = {result.entity_type for result in self._scores(PLAINEST[entity])}
+        for recognizer in self._recognizers:
+            if isinstance(recognizer, TaggerRecognizer):
+                # However high the policy's own threshold.
+                found |= recognizer.plainly(PLAINEST[entity])
+        return entity not in found
 
     def _scores(self, text: str) -> list[RecognizerResult]:
         """What is found in an invented text, however weak: the policy's threshold is no fault."""
@@ -149,9 +166,8 @@ class Detector:
 
     def _analyze(self, text: str) -> list[RecognizerResult]:
         try:
-            results = self._analyzer.analyze(
-                text, language="en", score_threshold=self._policy.score_threshold
-            )
+            # The tagger's scores are probabilities with a threshold of their own.
+            results = self._analyzer.analyze(text, language="en", score_threshold=0.0)
         except Exception as error:
             # Messages of others may quote the text: only the kind of failure is passed on.
             raise RecollectError(
@@ -159,7 +175,18 @@ class Detector:
                 f"A recognizer failed with {type(error).__name__}.",
                 fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
             ) from None
-        return [result for result in results if result.entity_type in self._policy.entities]
+        least, wanted = self._policy.score_threshold, self._policy.entities
+        return [
+            result
+            for result in results
+            if result.entity_type in wanted
+            and (result.score >= least or _name_of(result) in _STAGES)
+        ]
+
+
+def _name_of(result: RecognizerResult) -> str:
+    metadata = result.recognition_metadata or {}
+    return str(metadata.get(RecognizerResult.RECOGNIZER_NAME_KEY, ""))
 
 
 def _broken(what: str) -> RecollectError:
@@ -188,7 +215,7 @@ def pieces(text: str, size: int, overlap: int) -> Iterator[tuple[int, str]]:
     yield start, text[start:]
 
 
-def _recognizers(policy: Policy) -> list[EntityRecognizer]:
+def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecognizer]:
     registry = RecognizerRegistry(supported_languages=["en"])
     registry.load_predefined_recognizers(languages=["en"])
     stock = [r for r in registry.recognizers if type(r).__name__ not in _NOT_STOCK]
@@ -197,13 +224,19 @@ def _recognizers(policy: Policy) -> list[EntityRecognizer]:
         *(SealedIbanRecognizer(seconds) if isinstance(r, IbanRecognizer) else r for r in stock),
         DensePhoneRecognizer(policy.phone_regions),
         PersonRecognizer(seconds),
+        TaggerRecognizer(policy.tagger_threshold),
+        QuasiPatternRecognizer(seconds),
         *own_recognizers(),
     ]
     return [
         gated(r, policy.score_threshold)
         for r in every
-        if policy.entities & set(r.supported_entities)
+        if policy.entities & set(r.supported_entities) and _stage_of(r) not in without
     ]
+
+
+def _stage_of(recognizer: Any) -> str:
+    return _STAGES.get(recognizer.name, "pattern")
 
 
 def _seal(recognizer: Any, seconds: float) -> None:

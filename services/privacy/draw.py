@@ -97,12 +97,26 @@ class Draw:
     key: bytes
     kind: str
     attempt: int = 0
+    subject: str = ""
+    """Whose value it is: what must fit together for one person is drawn for the person."""
 
     def number(self, value: str, below: int, label: str = "") -> int:
         """A number in 0 … below - 1 that depends on the value and the label."""
         message = f"{self.kind}\x00{label}\x00{self.attempt}\x00{value}".encode()
         digest = hmac.new(self.key, message, hashlib.sha256).digest()
         return int.from_bytes(digest[:16], "big") % below
+
+    def days(self) -> int:
+        """By how many days the subject's dates are moved: 1 to 182, or as many back."""
+        return self._of_subject("days", 182)
+
+    def years(self) -> int:
+        """By how many years the subject's birth is moved, and so the age: 1 to 3, or back."""
+        return self._of_subject("years", 3)
+
+    def _of_subject(self, what: str, most: int) -> int:
+        drawn = Draw(self.key, what).number(self.subject, 2 * most)
+        return drawn - most if drawn < most else drawn - most + 1
 
     def choice(self, value: str, options: Sequence[str], label: str = "") -> str:
         """One of the options."""

@@ -14,9 +14,18 @@ class Finding:
     start: int
     end: int
     score: float
+    stage: str = "pattern"
+    """What found it: `known`, `pattern`, `tagger`, `quasi` or `document`."""
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    def moved(self, by: int) -> Finding:
+        """The same finding in a text that begins elsewhere."""
+        return replace(self, start=self.start + by, end=self.end + by)
+
+
+_VAGUE = frozenset({"CODE", "DATE_TIME"})
 
 
 def settle(findings: Iterable[Finding], text: str) -> list[Finding]:
@@ -49,7 +58,9 @@ def _united(findings: Iterable[Finding]) -> list[Finding]:
 
 def _rank(finding: Finding, text: str) -> float:
     # Length first: "MG Road 12, 560001" must not fall apart because its PIN code is more certain.
-    return len(finding) + finding.score / 2
+    # A telling type counts twice: an address is still one where a code covers a word more.
+    telling = 1 if finding.entity_type in _VAGUE else 2
+    return telling * len(finding) + finding.score / 2
 
 
 def _outside(finding: Finding, winners: Sequence[Finding], text: str) -> list[Finding]:

@@ -39,6 +39,7 @@ def _occurrences(text: str, value: str, timeout: float) -> Iterator[Finding]:
             start=match.start(),
             end=match.end(),
             score=1.0 if exact else 0.8,
+            stage="known",
         )
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...mixer.errors import Reason, RecollectError
@@ -13,19 +19,26 @@ ENTITY_TYPES = frozenset(
     {
         "ACCOUNT_ID",
         "ADDRESS",
+        "AGE",
+        "CODE",
         "CREDIT_CARD",
         "CRYPTO",
         "DATE_OF_BIRTH",
         "DATE_TIME",
+        "DEMOGRAPHIC",
+        "DURATION",
         "EMAIL_ADDRESS",
         "IBAN_CODE",
         "IP_ADDRESS",
         "KNOWN_VALUE",
+        "LOCATION",
         "MAC_ADDRESS",
         "MEDICAL_LICENSE",
         "ORDER_ID",
+        "ORGANIZATION",
         "PERSON",
         "PHONE_NUMBER",
+        "QUANTITY",
         "TRACKING_ID",
         "UK_NHS",
         "URL",
@@ -39,9 +52,37 @@ ENTITY_TYPES = frozenset(
     }
 )
 
-# Dates alone identify nobody and maths is full of them; a tenth of all ten-digit numbers pass the
-# checksum of an NHS number.
-OFF_BY_DEFAULT = frozenset({"DATE_TIME", "UK_NHS"})
+# Dates, places and sums alone identify nobody and lessons are full of them; a tenth of all
+# ten-digit numbers pass the checksum of an NHS number.
+OFF_BY_DEFAULT = frozenset(
+    {
+        "AGE",
+        "CODE",
+        "DATE_TIME",
+        "DEMOGRAPHIC",
+        "DURATION",
+        "LOCATION",
+        "ORGANIZATION",
+        "QUANTITY",
+        "UK_NHS",
+    }
+)
+ANY_TYPE = "*"
+
+
+class Operator(StrEnum):
+    """What becomes of a finding."""
+
+    SURROGATE = "surrogate"
+    """A realistic stand-in, the same for the same value under the same key."""
+    TAG = "tag"
+    """Its type in brackets: [PERSON]."""
+    MASK = "mask"
+    """An asterisk for each letter and digit."""
+    DROP = "drop"
+    """Nothing."""
+    GENERALISE = "generalise"
+    """A date's year, an age's band of ten years (90+ from 90 on); a tag for whatever else."""
 
 
 class Policy(BaseModel):
@@ -49,12 +90,19 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: str = "2026-1"
+    name: str = "conversations"
+    """What it is called; the shipped ones are listed by `recollect deid policies`."""
+    version: str = "2026-2"
     """Written on every example that the policy made."""
     entities: frozenset[str] = ENTITY_TYPES - OFF_BY_DEFAULT
     """Entity types that are replaced."""
+    operators: Mapping[str, Operator] = {}
+    """What becomes of a finding, by entity type; `*` for every type that is not named. Surrogates,
+    if nothing is said."""
     score_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.4
-    """Findings that score lower are ignored."""
+    """Findings of patterns that score lower are ignored."""
+    tagger_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.35
+    """Least probability, by the tagger, that a word is somebody's: lower finds and hides more."""
     phone_regions: tuple[str, ...] = ("US", "GB", "FR", "IN", "CA", "BR")
     """Countries whose national phone formats are recognised; international ones always are."""
     propagate: bool = True
@@ -68,6 +116,11 @@ class Policy(BaseModel):
     regex_timeout_seconds: Annotated[float, Field(gt=0.0)] = 5.0
     """A pattern that needs longer on one piece fails the example."""
 
+    @field_validator("entities", mode="before")
+    @classmethod
+    def _spelled_out(cls, entities: Any) -> Any:
+        return ENTITY_TYPES if entities == "all" else entities
+
     @field_validator("entities")
     @classmethod
     def _are_known(cls, entities: frozenset[str]) -> frozenset[str]:
@@ -76,6 +129,14 @@ class Policy(BaseModel):
             raise ValueError(f"unknown entity types: {', '.join(unknown)}")
         return entities
 
+    @field_validator("operators")
+    @classmethod
+    def _have_types(cls, operators: Mapping[str, Operator]) -> Mapping[str, Operator]:
+        unknown = sorted(operators.keys() - ENTITY_TYPES - {ANY_TYPE})
+        if unknown:
+            raise ValueError(f"unknown entity types: {', '.join(unknown)}")
+        return operators
+
     @field_validator("chunk_overlap")
     @classmethod
     def _fits(cls, overlap: int, info: Any) -> int:
@@ -83,18 +144,32 @@ class Policy(BaseModel):
             raise ValueError("must be at most half of chunk_characters")
         return overlap
 
+    def operator(self, entity_type: str) -> Operator:
+        """What becomes of a finding of the type."""
+        named = self.operators.get(entity_type, self.operators.get(ANY_TYPE))
+        return named or Operator.SURROGATE
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the policy's canonical JSON: equal fingerprint, equal findings."""
-        canonical = self.model_copy(update={"entities": sorted(self.entities)})
-        text = canonical.model_dump_json(warnings=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        values = self.model_dump(mode="json")
+        values["entities"] = sorted(values["entities"])
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod
-    def from_mapping(cls, values: dict[str, Any]) -> Policy:
-        """The policy that configuration describes; raises POLICY_INVALID with the field's path."""
+    def from_mapping(cls, values: Mapping[str, Any]) -> Policy:
+        """The policy that a mapping describes; `except` takes entity types away again.
+
+        Raises:
+            RecollectError: POLICY_INVALID with the field's path.
+        """
+        given = dict(values)
+        without = given.pop("except", [])
         try:
-            return cls.model_validate(values)
+            policy = cls.model_validate(given)
+            if without:
+                kept = policy.entities - frozenset(map(str, without))
+                policy = policy.model_copy(update={"entities": kept})
         except ValidationError as error:
             first = error.errors()[0]
             raise RecollectError(
@@ -103,3 +178,44 @@ class Policy(BaseModel):
                 where=".".join(str(part) for part in ("policy", *first["loc"])),
                 fix="See the reference of the policy for its fields.",
             ) from error
+        return policy
+
+
+_SHIPPED = files(__package__) / "policies"
+
+
+def shipped_policies() -> list[Policy]:
+    """The policies of the package, by name."""
+    names = sorted(p.name for p in _SHIPPED.iterdir() if p.name.endswith(".yaml"))
+    return [load_policy(name.removesuffix(".yaml")) for name in names]
+
+
+def load_policy(name: str) -> Policy:
+    """A shipped policy by its name, or one of a YAML file by its path.
+
+    Raises:
+        RecollectError: POLICY_INVALID where there is none, or the field that is wrong.
+    """
+    shipped = _SHIPPED / f"{name}.yaml"
+    path = Path(name)
+    try:
+        if "/" not in name and shipped.is_file():
+            text = shipped.read_text(encoding="utf-8")
+        else:
+            text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecollectError(
+            Reason.POLICY_INVALID,
+            f"the policy cannot be read ({type(error).__name__})",
+            where=name,
+            fix="Name a file, or one of those that `recollect deid policies` lists.",
+        ) from None
+    if not isinstance(values, dict):
+        raise RecollectError(
+            Reason.POLICY_INVALID,
+            "the policy is no mapping of fields",
+            where=name,
+            fix="Begin with `entities: all`; see the reference of the policy.",
+        )
+    return Policy.from_mapping(values)

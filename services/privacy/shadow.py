@@ -7,6 +7,7 @@ the shadow; findings are mapped back to the text itself. (Unicode Technical Repo
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from array import array
 from dataclasses import dataclass
@@ -44,10 +45,47 @@ def _plain(character: str) -> str:
     return folded if len(folded) == 1 and folded.isascii() else character
 
 
+# Letters that look like Latin ones (Unicode Technical Standard 39, confusables), of which each font
+# has all in the same shape.
+_DISGUISES = "АВЕКМНОРСТУХасеорхуіјѕԁԛԝһΑΒΕΖΗΙΚΜΝΟΡΤΥΧονα"
+_LOOKS = "ABEKMHOPCTYXaceopxyijsdqwhABEZHIKMNOPTYXova"
+_LOOK = dict(zip(_DISGUISES, _LOOKS, strict=True))
+_WORD = re.compile(r"[^\W\d_]+")
+_DISGUISED = re.compile(f"[{_DISGUISES}]")
+_HONEST = re.compile(f"[\u0370-\u052f](?<![{_DISGUISES}])")
+_ASCII_LETTER = re.compile("[A-Za-z]")
+
+
+def _undisguised(text: str) -> str:
+    """The text with Cyrillic and Greek letters that pass for Latin ones made Latin.
+
+    Only within words that have Latin letters as well, and in a text without any other Cyrillic or
+    Greek letter: Russian stays Russian.
+    """
+    if _DISGUISED.search(text) is None:
+        return text
+    everywhere = _HONEST.search(text) is None and _ASCII_LETTER.search(text) is not None
+
+    def shown(match: re.Match[str]) -> str:
+        word = match.group()
+        if not (everywhere or _ASCII_LETTER.search(word)):
+            return word
+        return "".join(_LOOK.get(character, character) for character in word)
+
+    return _WORD.sub(shown, text)
+
+
+# How JSON writes line breaks, tabs and quotation marks: as long as what they are shown as.
+_ESCAPES = (("\\n", " \n"), ("\\r", " \n"), ("\\t", " \t"), ('\\"', ' "'), ("\\/", " /"))
+
+
 def shadow_of(text: str) -> Shadow:
-    """The shadow of a text; ASCII is its own."""
+    """The shadow of a text; ASCII without a backslash is its own."""
+    if "\\" in text:
+        for escape, shown in _ESCAPES:
+            text = text.replace(escape, shown)
     if text.isascii():
         return Shadow(text=text, offsets=None)
-    plain = [_plain(character) for character in text]
+    plain = [_plain(character) for character in _undisguised(text)]
     offsets = array("q", (place for place, c in enumerate(plain) if c))
     return Shadow(text="".join(plain), offsets=offsets)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
 
 import regex
 
 from .draw import Draw
 from .gazetteer import HONORIFICS, PARTICLES
+from .standins_quasi import QUASI_MAKERS, like
+from .standins_time import TIME_MAKERS
 
+_SHORTEST_NAME = 2
 _WORD = regex.compile(r"[^\W\d_]+")
-_DATE_FORMATS = (
-    "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y",
-    "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d.%m.%y", "%d %B %Y", "%d %b %Y", "%B %d, %Y",
-    "%B %d %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%B-%Y", "%d %B, %Y", "%d %b, %Y",
-)  # fmt: skip
 
 
 def squeeze(value: str) -> str:
@@ -56,6 +53,9 @@ def make_person(value: str, draw: Draw) -> str:
     """A name for a name, word by word: the same first name stays the same in longer ones."""
     words = _WORD.findall(value)
     last = len(words) - 1
+    # Behind a title, one word is a surname and more are a full name.
+    titled = last > 0 and words[0].lower() in HONORIFICS
+    first = 1 if titled else 0
     index = -1
 
     def word_for(match: regex.Match[str]) -> str:
@@ -69,8 +69,9 @@ def make_person(value: str, draw: Draw) -> str:
             return word
         if len(word) == 1:
             return draw.choice(lowered, "ABCDEGHJKLMNPRSTVW", "initial")
-        new = draw.first_name(lowered) if index == 0 else draw.surname(lowered)
-        return _like(word, new)
+        given = index == first and not (titled and last == 1)
+        new = draw.first_name(lowered) if given else draw.surname(lowered)
+        return like(word, new)
 
     return str(_WORD.sub(word_for, value))
 
@@ -78,20 +79,27 @@ def make_person(value: str, draw: Draw) -> str:
 def make_surname(value: str, draw: Draw) -> str:
     """A surname for a surname that stands alone: the one it has behind a first name."""
     person = Draw(draw.key, "PERSON", draw.attempt)
-    return str(_WORD.sub(lambda m: _like(m.group(), person.surname(m.group().lower())), value))
-
-
-def _like(word: str, new: str) -> str:
-    if word.islower():
-        return new.lower()
-    return new.upper() if word.isupper() and len(word) > 2 else new
+    return str(_WORD.sub(lambda m: like(m.group(), person.surname(m.group().lower())), value))
 
 
 def make_email(value: str, draw: Draw) -> str:
-    """An address at example.com (RFC 2606)."""
+    """An address at example.com (RFC 2606), of the stand-in of the name that it holds.
+
+    rosa.acht@… becomes the stand-ins of Rosa and of Acht, as they stand elsewhere in the text.
+    """
+    local, _, _ = value.lower().partition("@")
+    words = _WORD.findall(local)
+    person = Draw(draw.key, "PERSON", draw.attempt)
     seed = value.lower()
-    name = f"{draw.first_name(seed)}.{draw.surname(seed)}{draw.digits(seed, 2)}".lower()
-    return f"{name}@example.com"
+    if not words or len(words[0]) < _SHORTEST_NAME:
+        name = f"{draw.first_name(seed)}.{draw.surname(seed)}{draw.digits(seed, 2)}"
+    elif len(words) == 1:
+        name = f"{person.first_name(words[0])}{draw.digits(seed, 2)}"
+    else:
+        name = f"{person.first_name(words[0])}.{person.surname(words[-1])}"
+        # Two people of one name have addresses that differ by more than their names.
+        name += draw.digits(seed, 2) if any(map(str.isdigit, local)) else ""
+    return f"{name.lower()}@example.com"
 
 
 def make_phone(value: str, draw: Draw) -> str:
@@ -207,17 +215,17 @@ def make_address(value: str, draw: Draw) -> str:
         position += 1
         part: str = match.group()
         if part.isdigit():
-            return _number_like(part, draw, seed, position)
+            return _numberlike(part, draw, seed, position)
         if part.lower() in kept:
             return part
         if len(part) <= 2:
             return "".join(_same_sort(c, draw, seed, f"{position}.{i}") for i, c in enumerate(part))
-        return _like(part, draw.surname(part.lower()))
+        return like(part, draw.surname(part.lower()))
 
     return str(regex.sub(r"\d+|[^\W\d_]+", part_for, value))
 
 
-def _number_like(part: str, draw: Draw, seed: str, position: int) -> str:
+def _numberlike(part: str, draw: Draw, seed: str, position: int) -> str:
     first = draw.choice(seed, "123456789", f"{position}first")
     return first + draw.digits(seed, len(part) - 1, str(position))
 
@@ -233,33 +241,12 @@ new
 _KEPT_IN_ADDRESSES = frozenset(_KEPT_WORDS.split())
 
 
-def make_date(value: str, draw: Draw) -> str:
-    """The date shifted by up to half a year; text that is no date keeps its shape."""
-    parsed, form = _parse_date(value)
-    if parsed is None:
-        return make_code(value, draw)
-    days = 1 + draw.number(value.lower(), 180, "days")
-    days = days if draw.number(value.lower(), 2, "sign") else -days
-    if form.endswith("%y"):
-        days = days % 28 + 1
-    return (parsed + timedelta(days=days)).strftime(form)
-
-
-def _parse_date(value: str) -> tuple[date | None, str]:
-    plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|(?<=\d) of\b|\.(?=\s)", "", value)
-    for form in _DATE_FORMATS:
-        try:
-            return datetime.strptime(plain, form).date(), form
-        except ValueError:
-            continue
-    return None, ""
-
-
 MAKERS: dict[str, Callable[[str, Draw], str]] = {
+    **QUASI_MAKERS,
+    **TIME_MAKERS,
     "ADDRESS": make_address,
     "CODE": make_code,
     "CREDIT_CARD": make_card,
-    "DATE": make_date,
     "EMAIL_ADDRESS": make_email,
     "IBAN_CODE": make_iban,
     "IP_ADDRESS": make_ip,

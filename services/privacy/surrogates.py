@@ -31,7 +31,6 @@ _SAME_KIND = {
     "MEDICAL_LICENSE": "CODE",
     "CRYPTO": "CODE",
     "US_ITIN": "US_SSN",
-    "DATE_OF_BIRTH": "DATE",
     "DATE_TIME": "DATE",
 }
 
@@ -47,27 +46,35 @@ class Surrogates:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def stand_in(self, entity_type: str, value: str, avoid: Iterable[str] = ()) -> str:
+    def stand_in(
+        self, entity_type: str, value: str, avoid: Iterable[str] = (), subject: str = ""
+    ) -> str:
         """The stand-in for a value; it contains neither the value nor one of `avoid`.
+
+        Where no stand-in can be told from the value ("Flat"), its type in brackets stands in.
 
         Args:
             entity_type: what the value is.
             value: the identifier as the text has it.
             avoid: lower-cased values of the same example that must not come back by chance.
+            subject: whose value it is; dates and ages of one subject are moved alike.
         """
         kind = kind_of(entity_type, value)
         maker: Callable[[str, Draw], str] = MAKERS.get(kind, make_code)
         forbidden = {value.lower(), *avoid}
         for attempt in range(_MAX_TRIES):
-            candidate = maker(value, Draw(self._key, kind, attempt))
+            candidate = maker(value, Draw(self._key, kind, attempt, subject))
             lowered = candidate.lower()
             if candidate and not any(_comes_back(text, lowered) for text in forbidden):
                 return candidate
-        raise RecollectError(
-            Reason.DEIDENTIFICATION_FAILED,
-            f"No stand-in of type {entity_type} could be found.",
-            fix="The example stays quarantined.",
-        )
+        tag = f"[{entity_type}]"
+        if any(_comes_back(text, tag.lower()) for text in forbidden):
+            raise RecollectError(
+                Reason.DEIDENTIFICATION_FAILED,
+                f"No stand-in of type {entity_type} could be found.",
+                fix="The example stays quarantined.",
+            )
+        return tag
 
     def pseudonym(self, subject: str) -> str:
         """32 hex digits that stand for a subject; equal subjects, equal pseudonyms."""
@@ -79,7 +86,16 @@ def _comes_back(value: str, candidate: str) -> bool:
     # A short word of another value may well be part of a longer one by chance ("al" in "Alder").
     if len(value) < 4:
         return value in regex.findall(r"\w+", candidate) or value == candidate
-    return value in candidate
+    start = candidate.find(value)
+    while start >= 0:
+        # "1 May 2000" is not in "21 May 2000".
+        before, after = candidate[start - 1 : start], candidate[start + len(value) :][:1]
+        if not (value[0].isdigit() and before.isdigit()) and not (
+            value[-1].isdigit() and after.isdigit()
+        ):
+            return True
+        start = candidate.find(value, start + 1)
+    return False
 
 
 def kind_of(entity_type: str, value: str) -> str:

@@ -30,10 +30,13 @@ class Unhurried(Deidentifier):
     nap = 0.0
 
     def deidentify(
-        self, messages: Sequence[Message], known_values: Sequence[str] = ()
+        self,
+        messages: Sequence[Message],
+        known_values: Sequence[str] = (),
+        subject: str | None = None,
     ) -> Deidentified:
         time.sleep(self.nap)
-        return super().deidentify(messages, known_values)
+        return super().deidentify(messages, known_values, subject)
 
 
 class UnhurriedLedger(Ledger):

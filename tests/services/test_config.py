@@ -97,5 +97,5 @@ def test_every_setting_is_in_schema_and_docs() -> None:
     text = reference.read_text(encoding="utf-8")
     names = set(schema["properties"])
     for section in schema["$defs"].values():
-        names |= set(section["properties"])
+        names |= set(section.get("properties", {}))
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []

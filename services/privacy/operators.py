@@ -1,0 +1,38 @@
+"""Operators other than surrogates: tags, masks, nothing, and generalisation."""
+
+from __future__ import annotations
+
+import regex
+
+from .policy import Operator
+
+_YEAR = regex.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)")
+_NUMBER = regex.compile(r"\d{1,3}")
+_OLDEST = 90
+"""Ages from here on are one class: 45 CFR 164.514(b)(2)(i)(C)."""
+
+
+def replacement(operator: Operator, entity_type: str, value: str) -> str:
+    """What stands in place of a value under an operator that needs no key."""
+    if operator is Operator.DROP:
+        return ""
+    if operator is Operator.MASK:
+        return "".join("*" if character.isalnum() else character for character in value)
+    if operator is Operator.GENERALISE:
+        return _general(entity_type, value) or _tag(entity_type)
+    return _tag(entity_type)
+
+
+def _tag(entity_type: str) -> str:
+    return f"[{entity_type}]"
+
+
+def _general(entity_type: str, value: str) -> str | None:
+    if entity_type in {"DATE_TIME", "DATE_OF_BIRTH"}:
+        year = _YEAR.search(value)
+        return year.group() if year else None
+    if entity_type == "AGE" and (number := _NUMBER.search(value)):
+        age = int(number.group())
+        decade = age // 10 * 10
+        return f"{_OLDEST}+" if age >= _OLDEST else f"{decade}-{decade + 9}"
+    return None

@@ -1,0 +1,115 @@
+"""What belongs to one person still fits together behind the surrogates."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recollect.services.privacy import Deidentifier
+from recollect.services.privacy.policy import load_policy
+from recollect.services.privacy.surrogates import Surrogates
+
+KEY = bytes(range(32))
+SURROGATES = Surrogates(KEY)
+GDPR = load_policy("gdpr-pseudonymous")
+DAYS = st.dates(date(1930, 1, 1), date(2025, 12, 31))
+NAMES = st.sampled_from(["Rosa", "Tom", "Olumide", "Jean-Luc", "Agnieszka"])
+SURNAMES = st.sampled_from(["Acht", "Brzezicki", "Sharma", "Okafor", "Lindqvist"])
+
+
+def spelled(day: date) -> str:
+    return f"{day.day} {day:%B} {day.year}"
+
+
+def moved(day: date, subject: str, kind: str = "DATE_TIME") -> date:
+    return datetime.strptime(
+        SURROGATES.stand_in(kind, spelled(day), subject=subject), "%d %B %Y"
+    ).date()
+
+
+@given(DAYS, DAYS, st.text(min_size=1, max_size=8))
+def test_dates_of_one_subject_are_moved_by_as_many_days(one: date, two: date, subject: str) -> None:
+    assert moved(one, subject) - one == moved(two, subject) - two
+    assert 1 <= abs(moved(one, subject) - one).days <= 182
+
+
+@given(DAYS)
+def test_a_date_is_moved_alike_however_it_is_written(day: date) -> None:
+    expected = moved(day, "rosa")
+    for form in ("%Y-%m-%d", "%B %d, %Y", "%d.%m.%Y"):
+        written = SURROGATES.stand_in("DATE_TIME", day.strftime(form), subject="rosa")
+        if day.day > 12:
+            assert datetime.strptime(written, form).date() == expected
+
+
+@given(st.dates(date(1940, 1, 1), date(2000, 12, 31)), DAYS, st.text(min_size=1, max_size=8))
+@settings(max_examples=200)
+def test_age_and_birth_date_still_agree(birth: date, day: date, subject: str) -> None:
+    age = (day - birth).days // 365.25
+    if age < 5 or age > 95:
+        return
+    new_age = int(SURROGATES.stand_in("AGE", f"{age:.0f}", subject=subject))
+    new_birth = moved(birth, subject, "DATE_OF_BIRTH")
+    told = (moved(day, subject) - new_birth).days / 365.25
+    assert abs(told - (day - birth).days / 365.25 - (new_age - age)) < 0.01
+    assert new_age != age
+
+
+def test_a_birth_date_within_another_is_not_that_date() -> None:
+    deidentifier = Deidentifier(GDPR, KEY)
+    for number in range(40):
+        text = "Born 1 May 2000, her twin was born on 21 May 2000."
+        deidentifier.explain([text], subject=f"subject {number}")
+
+
+def test_subjects_are_moved_apart_and_keys_too() -> None:
+    day = date(1990, 6, 15)
+    offsets = {(moved(day, f"subject {n}") - day) for n in range(60)}
+    assert len(offsets) > 30
+    other = Surrogates(bytes(32))
+    assert any(
+        other.stand_in("DATE_TIME", spelled(day), subject=f"subject {n}")
+        != SURROGATES.stand_in("DATE_TIME", spelled(day), subject=f"subject {n}")
+        for n in range(3)
+    )
+
+
+def test_a_part_of_a_date_moves_as_part_of_one() -> None:
+    for value in ("June 1990", "15 June", "June 15", "1990", "06/1990"):
+        new = SURROGATES.stand_in("DATE_TIME", value, subject="rosa")
+        shape = regex.sub(r"\d+", "0", regex.sub(r"[A-Za-z]+", "x", value))
+        assert regex.sub(r"\d+", "0", regex.sub(r"[A-Za-z]+", "x", new)) == shape
+        assert new != value
+
+
+@given(NAMES, SURNAMES)
+def test_an_address_is_that_of_the_name(first: str, last: str) -> None:
+    name = SURROGATES.stand_in("PERSON", f"{first} {last}")
+    mail = SURROGATES.stand_in(
+        "EMAIL_ADDRESS", f"{first.partition('-')[0]}.{last}@mail.example.com"
+    )
+    local = mail.partition("@")[0]
+    surname = name.rsplit(" ", 1)[1].lower()
+    assert local.partition(".")[2] == surname
+    if "-" not in first:
+        assert local.partition(".")[0] == name.partition(" ")[0].lower()
+
+
+def test_a_record_is_consistent_in_itself_and_over_records() -> None:
+    deidentifier = Deidentifier(GDPR, KEY)
+    first = "My name is Rosa Acht, write to rosa.acht@mail.example.com. I met Tom on 3 May 2019."
+    second = "This is Rosa Acht again. I met Tom on 3 May 2019 and moved to Leeds on 13 May 2019."
+    one, two = (deidentifier.explain([text], subject="cust-7")[0] for text in (first, second))
+    stand_ins = [{r.original: r.surrogate for r in p.replacements} for p in (one, two)]
+    for value in ("Rosa Acht", "3 May 2019"):
+        assert stand_ins[0][value] == stand_ins[1][value]
+    days = [
+        datetime.strptime(stand_ins[1][value], "%d %B %Y")
+        for value in ("3 May 2019", "13 May 2019")
+    ]
+    assert days[1] - days[0] == timedelta(days=10)
+    name = stand_ins[0]["Rosa Acht"].lower().replace(" ", ".")
+    assert stand_ins[0]["rosa.acht@mail.example.com"] == f"{name}@example.com"
