@@ -17,7 +17,7 @@ import typer
 
 from .. import __version__
 from ..mixer.errors import Reason, RecollectError
-from .commands import access, audit, config, mix, sources, teacher
+from .commands import access, audit, config, deid, mix, sources, teacher
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.ingest import ingest
@@ -85,6 +85,7 @@ app.command(epilog="Example: recollect serve --set data_folder=/srv/recollect")(
 app.command(
     epilog="Example: recollect ingest chats.jsonl --source support --role task --licence MIT"
 )(ingest)
+app.add_typer(deid.app, name="deid")
 app.add_typer(sources.app, name="sources")
 app.add_typer(mix.app, name="mix")
 app.add_typer(teacher.app, name="teacher")

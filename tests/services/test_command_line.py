@@ -118,3 +118,52 @@ def test_doctor_names_a_model_that_is_missing(tmp_path: Path) -> None:
     assert result.returncode == 1
     broken = [f for f in json.loads(result.stdout)["findings"] if f["state"] == "broken"]
     assert [f["subject"] for f in broken] == ["teacher"]
+
+
+def test_files_are_de_identified_and_measured_from_the_command_line(tmp_path: Path) -> None:
+    text = "My name is Rosalind Achterberg, mail rosa.acht@mail.example.com"
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(json.dumps({"id": 1, "text": text}) + "\n{\n")
+    key = tmp_path / "keys" / "k.key"
+    done = run_command(
+        "deid", "apply", str(source), str(target), "--spans", "--key-file", str(key), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["num_written"], counts["quarantined"]) == (1, {"INPUT_MALFORMED": 1})
+    row = json.loads(target.read_text())
+    assert "Rosalind" not in row["text"] and "rosa.acht" not in row["text"]
+    assert key.stat().st_mode & 0o077 == 0
+    spans = [
+        {"entity_type": s["class"], "start": s["start"], "end": s["end"]} for s in row["spans"]
+    ]
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text(json.dumps({"text": text, "spans": spans}) + "\n")
+    measured = run_command("deid", "evaluate", str(labelled), "--stages", "--perturb", "--json")
+    assert measured.returncode == 0, measured.stderr
+    report = json.loads(measured.stdout)
+    assert report["recall"]["value"] == report["precision"]["value"] == 1.0
+    assert report["without"]["pattern"]["recall"]["of"] == 2
+    assert set(report["perturbed"]) >= {"lower case", "confusables"}
+    shown = run_command("deid", "evaluate", str(labelled), "--misses", "3")
+    assert "character precision" in shown.stdout
+    listed = run_command("deid", "policies", "--json")
+    assert {p["name"] for p in json.loads(listed.stdout)} >= {"strict", "gdpr-pseudonymous"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("apply", "none.jsonl", "out.jsonl"), "INPUT_NOT_FOUND"),
+        (("apply", "none.jsonl", "out.jsonl", "--policy", "lax"), "POLICY_INVALID"),
+        (("evaluate", "none.jsonl"), "INPUT_NOT_FOUND"),
+        (("evaluate", "none.jsonl", "--policy", "./none.yaml"), "POLICY_INVALID"),
+    ],
+)
+def test_what_cannot_be_de_identified_is_an_error_in_words(
+    arguments: tuple[str, ...], reason: str
+) -> None:
+    failed = run_command("deid", *arguments)
+    assert failed.returncode == {"INPUT_NOT_FOUND": 66, "POLICY_INVALID": 78}[reason]
+    assert reason in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,202 @@
+"""`recollect deid`: de-identifies files, and measures how well it does."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..core_dumps import refuse_core_dumps
+from .terminal import JsonOption, console, notes, print_json, progress, table
+
+app = typer.Typer(
+    help="De-identify files, and measure what is found and what is missed.", no_args_is_help=True
+)
+
+_DEFAULT_POLICY = "gdpr-pseudonymous"
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        "--policy", "-p", help="Name of a shipped policy (`recollect deid policies`), or a file."
+    ),
+]
+
+
+@app.command(epilog="Example: recollect deid apply chats.jsonl safe.jsonl --spans --key-file k.key")
+def apply(
+    source: Annotated[Path, typer.Argument(help="JSONL: one object with text a line.")],
+    target: Annotated[Path, typer.Argument(help="Where the rows go with surrogates in place.")],
+    policy: PolicyOption = _DEFAULT_POLICY,
+    spans: Annotated[
+        bool,
+        typer.Option("--spans", help="Write class, score, stage and surrogate of each span too."),
+    ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            help="Key of the surrogates, made if there is none: same key, same stand-ins.",
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field", help="Field that holds text; `text` or a dialogue's turns, if not said."
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", help="Field to copy as it is; `id`, if not said. Others are dropped."
+        ),
+    ] = None,
+    identifiers: Annotated[
+        list[str] | None,
+        typer.Option("--identifier", help="Field that names the row's person or account."),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            "--subject", help="Field that names whom a row is about: its dates move alike."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that work.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """De-identify a JSONL file, row by row.
+
+    A row that cannot be read or de-identified never stops the rest: its number and the reason go to
+    TARGET.quarantine.jsonl, its text goes nowhere. After a crash the same command goes on where it
+    was. Exit code 0 also where rows were quarantined.
+    """
+    from ..deid_files import Applied, apply_rows
+    from ..deid_rows import RowOptions
+    from ..privacy.policy import load_policy
+    from ..secret import secret_key
+
+    refuse_core_dumps()
+    options = RowOptions(
+        policy=load_policy(policy),
+        key=secret_key(key_file, create=True) if key_file else secrets.token_bytes(32),
+        fields=tuple(fields or ("text",)),
+        keep=tuple(keep or ("id",)),
+        identifiers=tuple(identifiers or ()),
+        subject=subject,
+        spans=spans,
+    )
+    size = source.stat().st_size if source.is_file() else 0
+    with progress(as_json=as_json) as bar:
+        task = bar.add_task("bytes read", total=size)
+
+        def tell(done: Applied) -> None:
+            bar.update(task, completed=done.num_bytes)
+
+        done = apply_rows(source, target, options, workers=workers, tell=tell)
+    if as_json:
+        print_json(_applied(done, options.policy))
+        return
+    rows = [(kind, f"{n:,}") for kind, n in done.findings.most_common()]
+    chosen = f"{options.policy.name} {options.policy.version}"
+    console.print(table("Replaced", ("type", "times"), rows, numbers=1))
+    console.print(
+        f"{done.num_written:,} of {done.num_rows:,} rows written to {target}, policy {chosen}",
+        highlight=False,
+    )
+    for reason, count in done.quarantined.most_common():
+        console.print(f"[yellow]quarantined[/yellow] {count:,} rows: {reason}", highlight=False)
+    if done.quarantined:
+        console.print(f"They are listed in {target}.quarantine.jsonl", highlight=False)
+    if key_file is None:
+        notes.print(
+            "[dim]The key was made for this run alone: another run chooses other stand-ins. "
+            "Keep one with --key-file.[/dim]",
+            highlight=False,
+        )
+
+
+def _applied(done: Any, policy: Any) -> dict[str, Any]:
+    return {
+        "num_rows": done.num_rows,
+        "num_written": done.num_written,
+        "quarantined": dict(done.quarantined),
+        "findings": dict(done.findings),
+        "policy": {
+            "name": policy.name,
+            "version": policy.version,
+            "fingerprint": policy.fingerprint,
+        },
+    }
+
+
+@app.command(epilog="Example: recollect deid evaluate labelled.jsonl --perturb")
+def evaluate(
+    labelled: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled text: JSONL of spans, Presidio's JSON, TAB's JSON, or CoNLL."
+        ),
+    ],
+    policy: PolicyOption = _DEFAULT_POLICY,
+    perturb: Annotated[
+        bool, typer.Option("--perturb", help="Also in lower case, with typing errors, as a table …")
+    ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Also with each stage of the cascade left out.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--type", help="Only labels of this type; may be repeated.")
+    ] = None,
+    misses: Annotated[
+        int, typer.Option("--misses", min=0, help="How many missed mentions to print.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure recall, precision and over-masking on labelled text, with exact 95 % bounds.
+
+    A mention counts if all its letters and digits are covered, an entity if all its mentions are.
+    What is missed is printed only when asked for: label invented or public text.
+    """
+    from ..deid_report import evaluated, report_body, report_tables
+
+    refuse_core_dumps()
+    with progress(as_json=as_json) as bar:
+        task = bar.add_task("measured")
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        report = evaluated(
+            labelled, policy, perturb=perturb, stages=stages, only=tuple(only or ()), tell=tell
+        )
+    if as_json:
+        print_json(report_body(report, misses))
+        return
+    for shown in report_tables(report):
+        console.print(shown)
+    for text_id, kind, value in report.plain.missed[:misses]:
+        console.print(f"missed {kind} in {text_id}: {value}", highlight=False, markup=False)
+
+
+@app.command(epilog="Example: recollect deid policies")
+def policies(as_json: JsonOption = False) -> None:
+    """List the policies that ship: what they replace, by what, and how sure a finding must be."""
+    from ..privacy.policy import shipped_policies
+
+    found = shipped_policies()
+    if as_json:
+        print_json([p.model_dump(mode="json") | {"fingerprint": p.fingerprint} for p in found])
+        return
+    rows = [
+        (
+            p.name,
+            p.version,
+            f"{len(p.entities)}",
+            ", ".join(sorted({str(p.operator(e)) for e in p.entities})),
+            f"{p.tagger_threshold}",
+        )
+        for p in found
+    ]
+    columns = ("policy", "version", "types", "operators", "tagger threshold")
+    console.print(table("Policies", columns, rows, numbers=1))

@@ -1,0 +1,187 @@
+"""Measures a policy on labelled text, whole, by stage and under perturbations, and tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ..mixer.errors import RecollectError
+from .commands.terminal import table
+from .privacy import Deidentifier
+from .privacy.evaluation import (
+    PERTURBATIONS,
+    LabelledText,
+    Measured,
+    Rate,
+    measure,
+    perturbed,
+    read_labelled,
+)
+from .privacy.finding import Finding
+from .privacy.policy import Policy, load_policy
+
+STAGES = ("tagger", "pattern", "quasi", "document")
+_ANY_KEY = bytes(32)
+"""What is found does not depend on the key."""
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What was measured."""
+
+    policy: Policy
+    num_texts: int
+    num_characters: int
+    plain: Measured
+    without: dict[str, Measured] = field(default_factory=dict)
+    """With a stage of the cascade left out."""
+    perturbed: dict[str, Measured] = field(default_factory=dict)
+    num_refused: int = 0
+    """Texts that would be quarantined: they count as covered, since nothing of them is kept."""
+
+
+def evaluated(
+    path: Path,
+    policy_name: str,
+    *,
+    perturb: bool = False,
+    stages: bool = False,
+    only: tuple[str, ...] = (),
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """The report on a file of labelled text.
+
+    Raises:
+        RecollectError: INPUT_NOT_FOUND, INPUT_MALFORMED, POLICY_INVALID.
+    """
+    policy = load_policy(policy_name)
+    texts = read_labelled(path)
+    if only:
+        texts = [
+            replace(t, spans=tuple(s for s in t.spans if s.entity_type in only)) for t in texts
+        ]
+    deidentifier = Deidentifier(policy, _ANY_KEY)
+    deidentifier.prove()
+    runs = 1 + (len(PERTURBATIONS) if perturb else 0) + (len(STAGES) if stages else 0)
+    progress = [0]
+    refused = [0]
+
+    def found(text: str, by: Deidentifier = deidentifier) -> list[Finding]:
+        progress[0] += 1
+        tell(progress[0], runs * len(texts))
+        try:
+            return by.find(text)
+        except RecollectError:
+            refused[0] += 1
+            return [Finding(entity_type="REFUSED", start=0, end=len(text), score=1.0)]
+
+    kept = [(labelled, found(labelled.text)) for labelled in texts]
+    report = Report(
+        policy=policy,
+        num_texts=len(texts),
+        num_characters=sum(len(t.text) for t in texts),
+        plain=_measured(kept),
+        num_refused=refused[0],
+    )
+    for stage in STAGES if stages else ():
+        lesser = Deidentifier(policy, _ANY_KEY, frozenset({stage}))
+        report.without[stage] = _measured([(t, found(t.text, lesser)) for t in texts])
+    if perturb:
+        for name in PERTURBATIONS:
+            changed = perturbed(texts, name)
+            report.perturbed[name] = _measured([(t, found(t.text)) for t in changed])
+    return report
+
+
+def _measured(kept: Sequence[tuple[LabelledText, list[Finding]]]) -> Measured:
+    findings = iter([found for _, found in kept])
+    return measure([labelled for labelled, _ in kept], lambda _: next(findings))
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.value:.3f}" if rate.num_all else "–"
+
+
+def _bounds(rate: Rate) -> str:
+    return f"{rate.low:.3f} to {rate.high:.3f}" if rate.num_all else "–"
+
+
+def report_tables(report: Report) -> Iterator[Table]:
+    """The report as tables for a terminal."""
+    plain, policy = report.plain, report.policy
+    overall = (
+        ("direct identifiers, entities", plain.direct),
+        ("quasi-identifiers, entities", plain.quasi),
+        ("mentions", plain.recall),
+        ("character precision", plain.precision),
+        ("over-masked characters", plain.over_masked),
+    )
+    refused = f", {report.num_refused:,} refused" if report.num_refused else ""
+    title = (
+        f"{report.num_texts:,} texts, {report.num_characters:,} characters{refused}; "
+        f"policy {policy.name} {policy.version}"
+    )
+    rows = [(name, f"{r.num_all:,}", _rate(r), _bounds(r)) for name, r in overall]
+    yield table(title, ("what", "of", "share", "95 % bounds"), rows, numbers=3)
+    by_type = [
+        (kind, f"{r.num_all:,}", _rate(r), _bounds(r), _rate(plain.entities[kind]))
+        for kind, r in plain.mentions.items()
+    ]
+    columns = ("type", "mentions", "recall", "95 % bounds", "entity recall")
+    yield table("By type", columns, by_type, numbers=4)
+    others = [(f"without {stage}", m) for stage, m in report.without.items()]
+    others += [(name, m) for name, m in report.perturbed.items()]
+    if others:
+        headings = ("", "mention recall", "change", "direct", "quasi", "precision")
+        changes = [
+            (
+                name,
+                _rate(m.recall),
+                f"{100 * (m.recall.value - plain.recall.value):+.1f}",
+                _rate(m.direct),
+                _rate(m.quasi),
+                _rate(m.precision),
+            )
+            for name, m in others
+        ]
+        yield table("Stages left out, and perturbations", headings, changes, numbers=5)
+
+
+def _rate_body(rate: Rate) -> dict[str, Any]:
+    value = rate.value if rate.num_all else None
+    return {"value": value, "low": rate.low, "high": rate.high, "of": rate.num_all}
+
+
+def _body(measured: Measured) -> dict[str, Any]:
+    return {
+        "direct": _rate_body(measured.direct),
+        "quasi": _rate_body(measured.quasi),
+        "recall": _rate_body(measured.recall),
+        "precision": _rate_body(measured.precision),
+        "over_masked": _rate_body(measured.over_masked),
+        "mentions": {kind: _rate_body(r) for kind, r in measured.mentions.items()},
+        "entities": {kind: _rate_body(r) for kind, r in measured.entities.items()},
+    }
+
+
+def report_body(report: Report, misses: int = 0) -> dict[str, Any]:
+    """The report as plain data."""
+    policy = report.policy
+    return {
+        "policy": {
+            "name": policy.name,
+            "version": policy.version,
+            "fingerprint": policy.fingerprint,
+        },
+        "num_texts": report.num_texts,
+        "num_characters": report.num_characters,
+        "num_refused": report.num_refused,
+        **_body(report.plain),
+        "without": {name: _body(m) for name, m in report.without.items()},
+        "perturbed": {name: _body(m) for name, m in report.perturbed.items()},
+        "missed": [list(one) for one in report.plain.missed[:misses]],
+    }
