@@ -15,6 +15,7 @@ WITHOUT_DATA = {
 }
 """They make their own input; `peers` installs each peer, which takes gigabytes and minutes."""
 WITH_DATA = {
+    "deid": ["deid.py", "--split", "test", "--data", "{data}", "{results}/deid.json"],
     "ingest_dialogues": ["ingest_dialogues.py", "{results}/ingest_dialogues.json"],
     "ingest_dialogues_three_times": [
         "ingest_dialogues.py",
