@@ -23,7 +23,7 @@ from .known import find_known
 from .occurrences import must_vanish, occurrences, survivors, with_titles
 from .operators import replacement
 from .policy import Operator, Policy
-from .quasi_patterns import counting
+from .quasi_patterns import is_about_somebody
 from .surrogates import Surrogates, normalise
 
 _SEPARATOR = "\n\n"
@@ -202,7 +202,9 @@ class Deidentifier:
         found = [f for f in self._detector.find(text) if not is_arithmetic(f, text)]
         if "KNOWN_VALUE" in self.policy.entities:
             found.extend(self._known(text, known_values))
-        found = counting(_trimmed(split_at(found, ranges), text), text)
+        found = _trimmed(split_at(found, ranges), text)
+        if is_about_somebody(found, text):
+            found += _trimmed(split_at(self._detector.find_quasi(text), ranges), text)
         return settle(with_titles(found, text), text)
 
     def _known(self, text: str, values: Sequence[str]) -> list[Finding]:

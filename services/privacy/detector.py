@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import regex
@@ -29,13 +30,11 @@ from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .plainest import PLAINEST
 from .policy import Policy
-from .quasi_patterns import QUASI, QUASI_SCORE, QuasiPatternRecognizer
+from .quasi_patterns import QUASI_SCORE, QuasiPatternRecognizer
 from .recognizers import own_recognizers
 from .shadow import shadow_of
 from .tagging import TAGGER, TaggerRecognizer
 
-_STAGES = {TAGGER: "tagger", QUASI: "quasi"}
-"""Recognizers whose findings have a threshold, or a condition, of their own."""
 # What Presidio lifts a weak finding to where a context word stands before it.
 _BOOSTED = 0.4
 # Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
@@ -95,6 +94,8 @@ class Detector:
         self._recognizers: list[Any] = [*_recognizers(policy, without), *extra]
         for recognizer in self._recognizers:
             _seal(recognizer, policy.regex_timeout_seconds)
+        seconds = policy.regex_timeout_seconds
+        self._quasi = None if "quasi" in without else QuasiPatternRecognizer(seconds)
         self._analyzer = AnalyzerEngine(
             registry=RecognizerRegistry(recognizers=self._recognizers, supported_languages=["en"]),
             nlp_engine=BlankEngine(),
@@ -137,16 +138,37 @@ class Detector:
         for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
             for result in self._analyze(piece):
                 start, end = shadow.span(result.start + first, result.end + first)
-                stage = _STAGES.get(_name_of(result), "pattern")
-                score = QUASI_SCORE if stage == "quasi" else round(float(result.score), 4)
                 finding = Finding(
                     entity_type=result.entity_type,
                     start=start,
                     end=end,
-                    score=score,
-                    stage=stage,
+                    score=round(float(result.score), 4),
+                    stage="tagger" if _name_of(result) == TAGGER else "pattern",
                 )
                 findings[finding] = None
+        return list(findings)
+
+    def find_quasi(self, text: str) -> list[Finding]:
+        """What identifies together with a name; only for a text that `is_about_somebody`."""
+        if self._quasi is None:
+            return []
+        shadow = shadow_of(text)
+        policy = self._policy
+        findings: dict[Finding, None] = {}
+        for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
+            with _refusing():
+                results = self._quasi.analyze(piece, [])
+            for result in results:
+                if result.entity_type in policy.entities:
+                    start, end = shadow.span(result.start + first, result.end + first)
+                    finding = Finding(
+                        entity_type=result.entity_type,
+                        start=start,
+                        end=end,
+                        score=QUASI_SCORE,
+                        stage="quasi",
+                    )
+                    findings[finding] = None
         return list(findings)
 
     def _misses(self, entity: str) -> bool:
@@ -165,23 +187,30 @@ class Detector:
             raise _broken(f"a recognizer failed with {type(error).__name__}") from None
 
     def _analyze(self, text: str) -> list[RecognizerResult]:
-        try:
+        with _refusing():
             # The tagger's scores are probabilities with a threshold of their own.
             results = self._analyzer.analyze(text, language="en", score_threshold=0.0)
-        except Exception as error:
-            # Messages of others may quote the text: only the kind of failure is passed on.
-            raise RecollectError(
-                Reason.DEIDENTIFICATION_FAILED,
-                f"A recognizer failed with {type(error).__name__}.",
-                fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
-            ) from None
         least, wanted = self._policy.score_threshold, self._policy.entities
         return [
             result
             for result in results
             if result.entity_type in wanted
-            and (result.score >= least or _name_of(result) in _STAGES)
+            and (result.score >= least or _name_of(result) == TAGGER)
         ]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Any failure of a recognizer is one of the whole text."""
+    try:
+        yield
+    except Exception as error:
+        # Messages of others may quote the text: only the kind of failure is passed on.
+        raise RecollectError(
+            Reason.DEIDENTIFICATION_FAILED,
+            f"A recognizer failed with {type(error).__name__}.",
+            fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
+        ) from None
 
 
 def _name_of(result: RecognizerResult) -> str:
@@ -225,7 +254,6 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
         DensePhoneRecognizer(policy.phone_regions),
         PersonRecognizer(seconds),
         TaggerRecognizer(policy.tagger_threshold),
-        QuasiPatternRecognizer(seconds),
         *own_recognizers(),
     ]
     return [
@@ -236,7 +264,7 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
 
 
 def _stage_of(recognizer: Any) -> str:
-    return _STAGES.get(recognizer.name, "pattern")
+    return "tagger" if recognizer.name == TAGGER else "pattern"
 
 
 def _seal(recognizer: Any, seconds: float) -> None:

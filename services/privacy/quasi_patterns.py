@@ -7,7 +7,8 @@ which the tagger found several people, places, bodies and dates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,9 +23,6 @@ QUASI = "QuasiPatterns"
 """Name of the recognizer."""
 QUASI_SCORE = 0.6
 """What a finding of these patterns is worth."""
-_WEAK = 0.01
-"""What Presidio is told: it drops the weaker of two findings, and others must not be dropped for
-one that may not count in the end."""
 _TELLING = frozenset(
     {"PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "DATE_TIME", "DEMOGRAPHIC", "CODE"}
 )
@@ -164,13 +162,31 @@ retired, deaf, detective, agent
 """)
 
 
+def alternatives(words: Iterable[str]) -> str:
+    """A pattern of any of the words that shares their beginnings, so that few are tried."""
+    trie: dict[str, Any] = {}
+    for word in words:
+        node = trie
+        for character in word:
+            node = node.setdefault(character, {})
+        node[""] = {}
+    return _branches(trie)
+
+
+def _branches(node: dict[str, Any]) -> str:
+    parts = [re.escape(c) + _branches(more) for c, more in sorted(node.items()) if c]
+    if not parts:
+        return ""
+    return f"(?:{'|'.join(parts)}){'?' if '' in node else ''}"
+
+
 @cache
 def _compiled() -> tuple[tuple[str, regex.Pattern[str]], ...]:
     return tuple((kind, regex.compile(pattern)) for kind, pattern in _PATTERNS)
 
 
 @cache
-def _descriptions() -> regex.Pattern[str]:
+def _descriptions() -> re.Pattern[str]:
     pools = (
         vocabulary.NATIONALITIES,
         vocabulary.ETHNICITIES,
@@ -180,15 +196,13 @@ def _descriptions() -> regex.Pattern[str]:
         vocabulary.DEM_STATUSES,
     )
     plain = {word for pool in pools for word in pool} - set(_SAID_OF_ANYBODY)
-    longest = sorted(plain, key=len, reverse=True)
-    words = "|".join(regex.escape(word.removeprefix("a ").removeprefix("an ")) for word in longest)
-    return regex.compile(
-        rf"(?<![\p{{L}}-])(?:{words})(?:s)?(?: (?:national|citizen|origin))?s?(?![\p{{L}}-])"
-    )
+    words = alternatives(word.removeprefix("a ").removeprefix("an ") for word in plain)
+    ending = r"s?(?: (?:national|citizen|origin))?s?(?![^\W\d_]|-)"
+    return re.compile(rf"(?<![^\W\d_])(?<!-){words}{ending}")
 
 
 class QuasiPatternRecognizer(LocalRecognizer):
-    """Finds what identifies together with a name, by patterns; see `counting`."""
+    """Finds what identifies together with a name, by patterns; see `is_about_somebody`."""
 
     def __init__(self, timeout: float) -> None:
         kinds = {kind for kind, _ in _PATTERNS} | {"DEMOGRAPHIC", "ORGANIZATION", "PERSON"}
@@ -202,14 +216,17 @@ class QuasiPatternRecognizer(LocalRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: Any = None
     ) -> list[RecognizerResult]:
         """Dates, times, ages, sums, codes, bodies, descriptions and initials of the text."""
-        return [RecognizerResult(kind, start, end, _WEAK) for kind, start, end in self._spans(text)]
+        return [
+            RecognizerResult(kind, start, end, QUASI_SCORE)
+            for kind, start, end in self._spans(text)
+        ]
 
     def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:
         for kind, pattern in _compiled():
             for match in pattern.finditer(text, timeout=self._timeout):
                 yield kind, *match.span()
-        for match in _descriptions().finditer(text, timeout=self._timeout):
-            yield "DEMOGRAPHIC", *match.span()
+        for described in _descriptions().finditer(text):
+            yield "DEMOGRAPHIC", *described.span()
         for match in _BODY.finditer(text, timeout=self._timeout):
             if not _NOBODYS_BODIES.match(match.group()):
                 yield "ORGANIZATION", *match.span()
@@ -218,13 +235,10 @@ class QuasiPatternRecognizer(LocalRecognizer):
                 yield "PERSON", *match.span()
 
 
-def counting(findings: Sequence[Finding], text: str) -> list[Finding]:
-    """The findings without those of these patterns, unless the text is about somebody."""
-    others = [f for f in findings if f.stage != "quasi"]
-    told = {text[f.start : f.end].lower() for f in others if f.entity_type in _TELLING}
-    if len(told) >= _ENOUGH or any(_names_in_full(f, text) for f in others):
-        return list(findings)
-    return others
+def is_about_somebody(findings: Sequence[Finding], text: str) -> bool:
+    """Whether these patterns count in a text in which the other stages found this."""
+    told = {text[f.start : f.end].lower() for f in findings if f.entity_type in _TELLING}
+    return len(told) >= _ENOUGH or any(_names_in_full(f, text) for f in findings)
 
 
 def _names_in_full(finding: Finding, text: str) -> bool:
