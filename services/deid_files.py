@@ -79,12 +79,20 @@ def apply_rows(
         tell: called with the counts so far after every group.
 
     Raises:
-        RecollectError: INPUT_NOT_FOUND, STORAGE_FULL, STORAGE_FAILED; DEIDENTIFICATION_FAILED where
+        RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file; STORAGE_FULL;
+            STORAGE_FAILED; DEIDENTIFICATION_FAILED where
             the self-test fails.
     """
     if not source.is_file():
         raise RecollectError(
             Reason.INPUT_NOT_FOUND, "there is no such file", where=str(source), fix="Name a file."
+        )
+    if target.exists() and target.samefile(source):
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            "the result would take the place of the input",
+            where=str(target),
+            fix="Name another file; delete the input yourself once you have looked at the result.",
         )
     job = _Job(source, target, options)
     with storage(target), ExitStack() as stack:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
 from ..mixer.errors import RecollectError
 from .commands.terminal import table
+from .durable import atomic_file
 from .privacy import Deidentifier
 from .privacy.evaluation import (
     PERTURBATIONS,
@@ -149,6 +153,22 @@ def report_tables(report: Report) -> Iterator[Table]:
             for name, m in others
         ]
         yield table("Stages left out, and perturbations", headings, changes, numbers=5)
+
+
+def write_page(report: Report, path: Path) -> None:
+    """The report as a page of its own, without what is missed.
+
+    Raises:
+        RecollectError: STORAGE_FULL, STORAGE_FAILED.
+    """
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=120, file=nowhere)
+        for shown in report_tables(report):
+            console.print(shown)
+        page = console.export_html(theme=DEFAULT_TERMINAL_THEME)
+    page = page.replace("<head>", "<head>\n<title>De-identification, measured</title>", 1)
+    with atomic_file(path.resolve()) as file:
+        file.write(page.encode())
 
 
 def _rate_body(rate: Rate) -> dict[str, Any]:

@@ -55,13 +55,14 @@ class RowDeidentifier:
         try:
             row = self._read(line)
             new, counts = self.replaced(row)
+            written = _written(new)
         except RecollectError as error:
             return None, {
                 "reason": error.reason.name,
                 "where": error.where or "",
                 "message": error.message,
             }
-        return json.dumps(new, ensure_ascii=False), counts
+        return written, counts
 
     def _read(self, line: bytes) -> Mapping[str, Any]:
         try:
@@ -124,6 +125,18 @@ class RowDeidentifier:
 Place = tuple[Any, ...]
 Answer = tuple[str | None, dict[str, Any]]
 """The line to write and findings by type; or None, with reason and message."""
+
+
+def _written(row: Mapping[str, Any]) -> str:
+    """The row as a line of JSON in UTF-8."""
+    try:
+        line = json.dumps(row, ensure_ascii=False)
+        line.encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise RecollectError(
+            Reason.INPUT_ENCODING, "a field that is kept cannot be written as UTF-8"
+        ) from None
+    return line
 
 
 def _texts(row: Mapping[str, Any], fields: Sequence[str]) -> Iterator[tuple[Place, str]]:

@@ -151,6 +151,9 @@ def evaluate(
     misses: Annotated[
         int, typer.Option("--misses", min=0, help="How many missed mentions to print.")
     ] = 0,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the tables as a page as well.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure recall, precision and over-masking on labelled text, with exact 95 % bounds.
@@ -158,7 +161,7 @@ def evaluate(
     A mention counts if all its letters and digits are covered, an entity if all its mentions are.
     What is missed is printed only when asked for: label invented or public text.
     """
-    from ..deid_report import evaluated, report_body, report_tables
+    from ..deid_report import evaluated, report_body, report_tables, write_page
 
     refuse_core_dumps()
     with progress(as_json=as_json) as bar:
@@ -170,6 +173,8 @@ def evaluate(
         report = evaluated(
             labelled, policy, perturb=perturb, stages=stages, only=tuple(only or ()), tell=tell
         )
+    if html is not None:
+        write_page(report, html)
     if as_json:
         print_json(report_body(report, misses))
         return

@@ -145,8 +145,11 @@ def test_files_are_de_identified_and_measured_from_the_command_line(tmp_path: Pa
     assert report["recall"]["value"] == report["precision"]["value"] == 1.0
     assert report["without"]["pattern"]["recall"]["of"] == 2
     assert set(report["perturbed"]) >= {"lower case", "confusables"}
-    shown = run_command("deid", "evaluate", str(labelled), "--misses", "3")
+    page = tmp_path / "report.html"
+    shown = run_command("deid", "evaluate", str(labelled), "--misses", "3", "--html", str(page))
     assert "character precision" in shown.stdout
+    assert "character precision" in page.read_text(encoding="utf-8")
+    assert "Achterberg" not in page.read_text(encoding="utf-8")
     listed = run_command("deid", "policies", "--json")
     assert {p["name"] for p in json.loads(listed.stdout)} >= {"strict", "gdpr-pseudonymous"}
 

@@ -94,6 +94,8 @@ def test_a_bad_row_never_stops_the_rest(tmp_path: Path) -> None:
         {"text": f"{MAIL} " * 100},
         {"text": "fine again"},
         b"[" * 100_000,
+        b'{"id": "\\ud800", "text": "lone"}',
+        b'{"text": "\\ud800 lone"}',
     )
     small = load_policy("strict").model_copy(update={"max_characters": 1_000})
     done = apply_rows(source, tmp_path / "out.jsonl", options(policy=small))
@@ -107,8 +109,10 @@ def test_a_bad_row_never_stops_the_rest(tmp_path: Path) -> None:
         (6, "INPUT_MALFORMED"),
         (7, "INPUT_TOO_LARGE"),
         (9, "INPUT_MALFORMED"),
+        (10, "INPUT_ENCODING"),
+        (11, "DEIDENTIFICATION_FAILED"),
     ]
-    assert done.num_rows == 9
+    assert done.num_rows == 11
     assert MAIL not in (tmp_path / "out.jsonl.quarantine.jsonl").read_text()
 
 
@@ -216,6 +220,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecollectError) as caught:
         apply_rows(tmp_path / "none.jsonl", tmp_path / "out.jsonl", options())
     assert caught.value.reason is Reason.INPUT_NOT_FOUND
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": MAIL})
+    (tmp_path / "link.jsonl").symlink_to(source)
+    for target in ("in.jsonl", "link.jsonl"):
+        with pytest.raises(RecollectError) as caught:
+            apply_rows(source, tmp_path / target, options())
+        assert caught.value.reason is Reason.CONFIG_INVALID
+    assert read(source) == [{"text": MAIL}]
 
 
 def test_files_beside_the_result_are_their_owners_alone(tmp_path: Path) -> None:
