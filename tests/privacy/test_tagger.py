@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -116,6 +118,27 @@ def test_a_text_with_more_words_than_the_cache_holds_is_read(
     expected = find_spans(TAGGER, text, 0.35)
     monkeypatch.setattr("recollect.services.privacy.tagger.network.MAX_CACHED", 50)
     assert find_spans(Tagger.load(), text, 0.35) == expected
+
+
+def test_threads_that_share_a_tagger_find_what_each_would_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recollect.services.privacy.tagger.network.MAX_CACHED", 200)
+    texts = [
+        f"{SENTENCE} " + " ".join(f"{chr(97 + n % 26)}{chr(97 + i % 26)}x" for i in range(60))
+        for n in range(60)
+    ]
+    expected = [find_spans(Tagger.load(), text, 0.35) for text in texts[:26]]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        tagger = Tagger.load()
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda text: find_spans(tagger, text, 0.35), texts * 4))
+    finally:
+        sys.setswitchinterval(interval)
+    for place, spans in enumerate(found):
+        assert spans == expected[place % 60 % 26]
 
 
 def test_a_tagger_of_other_labels_is_refused(tmp_path: Path) -> None:

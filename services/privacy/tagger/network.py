@@ -10,6 +10,7 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -37,6 +38,7 @@ class Tagger:
         self._enter = _layer(weights, "enter")
         self._blocks = [_layer(weights, f"blocks.{i}") for i in range(len(dilations))]
         self._leave = _layer(weights, "leave")
+        self._lock = Lock()
         self._rows: dict[int, int] = {}
         self._vectors = np.empty((1024, len(self._space)), np.float32)
 
@@ -76,6 +78,12 @@ class Tagger:
         return cast(Array, scores / scores.sum(axis=1, keepdims=True))
 
     def _embedded(self, words: Words) -> Array:
+        # One tagger serves every thread of a process: a row must not be given away twice, nor
+        # the rows be cleared between looking them up and reading them.
+        with self._lock:
+            return self._looked_up(words)
+
+    def _looked_up(self, words: Words) -> Array:
         rows = self._rows
         if len(rows) + len(words) > MAX_CACHED:
             rows.clear()
