@@ -30,6 +30,9 @@ _SEPARATOR = "\n\n"
 _MAX_NAME_CHARACTERS = 255
 _MIN_KEY_BYTES = 16
 _SURE = 0.95
+_FORMS_OF_ADDRESS = frozenset(
+    {"madam", "sir", "ma'am", "maam", "mam", "mr", "mrs", "ms", "miss", "bro", "dude", "dear"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +202,11 @@ class Deidentifier:
     def _settled(
         self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
     ) -> list[Finding]:
-        found = [f for f in self._detector.find(text) if not is_arithmetic(f, text)]
+        found = [
+            f
+            for f in self._detector.find(text)
+            if not is_arithmetic(f, text) and not _is_form_of_address(f, text)
+        ]
         if "KNOWN_VALUE" in self.policy.entities:
             found.extend(self._known(text, known_values))
         found = _trimmed(split_at(found, ranges), text)
@@ -314,6 +321,12 @@ def _join(messages: Sequence[Message], max_characters: int) -> tuple[str, list[t
         ranges.append((offset, offset + length))
         offset += length + len(_SEPARATOR)
     return _SEPARATOR.join(message.content for message in messages), ranges
+
+
+def _is_form_of_address(finding: Finding, text: str) -> bool:
+    """Whether a person is only addressed: "Dear Madam"."""
+    value = text[finding.start : finding.end].lower().strip(" .,!")
+    return finding.entity_type == "PERSON" and value in _FORMS_OF_ADDRESS
 
 
 def _trimmed(findings: Iterable[Finding], text: str) -> list[Finding]:

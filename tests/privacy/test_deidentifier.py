@@ -251,6 +251,11 @@ def test_identifiers_in_the_name_of_a_file_are_replaced(
     assert not [value for value in identifiers if value in clean.lower()]
 
 
+@pytest.mark.parametrize("text", ["Dear Madam, thank you.", "Yes sir", "no madam, not yet"])
+def test_forms_of_address_are_nobodys_names(deidentifier: Deidentifier, text: str) -> None:
+    assert deidentifier.preview(text).text == text
+
+
 @pytest.mark.parametrize(
     "name",
     [
