@@ -141,6 +141,21 @@ def test_threads_that_share_a_tagger_find_what_each_would_alone(
         assert spans == expected[place % 60 % 26]
 
 
+def test_words_whose_bytes_are_the_same_are_told_apart() -> None:
+    assert hash("ab") == hash("\u6261")
+    tagger = Tagger.load()
+    tagger.probabilities(words_of("ab"))
+    expected = Tagger.load().probabilities(words_of("\u6261"))
+    np.testing.assert_allclose(tagger.probabilities(words_of("\u6261")), expected)
+
+
+def test_a_word_that_failed_fails_again() -> None:
+    tagger = Tagger.load()
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            tagger.probabilities(words_of("\ud800"))
+
+
 def test_a_tagger_of_other_labels_is_refused(tmp_path: Path) -> None:
     text = json.dumps({"labels": ["O", "B-HAT"], "dilations": [1]})
     path = tmp_path / "tagger.npz"

@@ -87,7 +87,7 @@ class Tagger:
         rows = self._rows
         if len(rows) + len(words) > MAX_CACHED:
             rows.clear()
-        ids = [rows.get(hash(text), -1) for text in words.texts]
+        ids = [rows.get(_key(text), -1) for text in words.texts]
         if -1 in ids:
             for i, row in enumerate(ids):
                 if row < 0:
@@ -97,13 +97,16 @@ class Tagger:
         return x
 
     def _row(self, text: str) -> int:
-        key = hash(text)
+        key = _key(text)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = len(self._rows)
+            vector = self._vector(text)
+            row = len(self._rows)
             if row >= len(self._vectors):
                 self._vectors = np.concatenate((self._vectors, np.empty_like(self._vectors)))
-            self._vectors[row] = self._vector(text)
+            self._vectors[row] = vector
+            # Last: a word whose vector failed must not be found here the next time.
+            self._rows[key] = row
         return row
 
     def _vector(self, text: str) -> Array:
@@ -114,6 +117,11 @@ class Tagger:
             parts = subword[list(found.subwords)].sum(axis=0, dtype=np.int32)
             x = x + parts * subword_scale / np.float32(np.sqrt(len(found.subwords)))
         return cast(Array, x.astype(np.float32))
+
+
+def _key(text: str) -> int:
+    # CPython hashes the bytes that a string is kept in: "ab" and U+6261 have the same.
+    return hash((len(text), text))
 
 
 @cache
