@@ -80,8 +80,7 @@ def apply_rows(
 
     Raises:
         RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file; STORAGE_FULL;
-            STORAGE_FAILED; DEIDENTIFICATION_FAILED where
-            the self-test fails.
+            STORAGE_FAILED; DEIDENTIFICATION_FAILED where the self-test fails.
     """
     if not source.is_file():
         raise RecollectError(
@@ -132,9 +131,6 @@ def _results(
         for group in groups:
             yield group, [rows(line) for line in group]
         return
-    # One thread for the products of each process: they share the cores as it is.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = stack.enter_context(_Pool(workers, options))
     under_way: deque[tuple[list[bytes], Future[Any]]] = deque()
     for group in groups:

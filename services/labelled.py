@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 from ..mixer.errors import Reason, RecollectError
 from .privacy import Deidentifier, Policy, missed, scan_bytes
 
-_SHORTEST_NUMBER = 7
 _SHORTEST = 5
 """A shorter value, such as a first name, occurs by chance: finding it proves nothing."""
 _ANY_KEY = bytes(32)
@@ -79,8 +78,7 @@ def _is_telling(kind: str, value: str) -> bool:
     if kind == "PERSON":
         # A single name may be another person's surrogate.
         return " " in value.strip()
-    # A short number, a postcode say, occurs within longer ones.
-    return len(value) >= (_SHORTEST_NUMBER if value.isdigit() else _SHORTEST)
+    return len(value) >= _SHORTEST
 
 
 def examine(folder: Path, labelled: Path, policy: Policy) -> Examination:

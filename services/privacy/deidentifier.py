@@ -30,6 +30,7 @@ _SEPARATOR = "\n\n"
 _MAX_NAME_CHARACTERS = 255
 _MIN_KEY_BYTES = 16
 _SURE = 0.95
+_CUT = "\N{NULL}"
 _FORMS_OF_ADDRESS = frozenset(
     {"madam", "sir", "ma'am", "maam", "mam", "mr", "mrs", "ms", "miss", "bro", "dude", "dear"}
 )
@@ -116,7 +117,7 @@ class Deidentifier:
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
             contents = _replace(text, ranges, replacements)
-            self._check("\n".join(contents), replacements)
+            self._check(text, ranges, contents, replacements)
         counts = Counter(r.finding.entity_type for r in replacements)
         return Deidentified(
             messages=tuple(
@@ -154,7 +155,7 @@ class Deidentifier:
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
             new = _replace(text, ranges, replacements)
-            self._check("\n".join(new), replacements)
+            self._check(text, ranges, new, replacements)
         return tuple(
             Preview(
                 text=content,
@@ -192,7 +193,7 @@ class Deidentifier:
             found = [f for f, s in zip(found, sure, strict=True) if f.stage != "tagger" or s]
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
             (clean,) = _replace(name, ranges, replacements)
-            self._check(words(clean), replacements)
+            self._check(words(name), ranges, [words(clean)], replacements)
         return clean
 
     def pseudonym(self, subject: str) -> str:
@@ -271,16 +272,23 @@ class Deidentifier:
             return self._surrogates.stand_in(kinds[normalise(original)], original, avoid, whose)
         return replacement(operator, finding.entity_type, original)
 
-    def _check(self, output: str, replacements: Sequence[Replacement]) -> None:
+    def _check(
+        self,
+        text: str,
+        ranges: Sequence[tuple[int, int]],
+        contents: Sequence[str],
+        replacements: Sequence[Replacement],
+    ) -> None:
         """Fail where a detected value is still there, verbatim, after all."""
         if not self.policy.propagate:
             return
-        values = {
-            r.original: r.finding.entity_type
-            for r in replacements
-            if must_vanish(r.finding.entity_type, r.original)
-        }
-        survived = survivors(output, values)
+        values = {r.original: r.finding.entity_type for r in replacements}
+        # A moved date may fall on another of the same text: of dates, what is left beside the
+        # stand-ins is looked at.
+        left = _replace(text, ranges, [replace(r, surrogate=_CUT) for r in replacements])
+        survived = survivors("\n".join(left), values)
+        kept_out = {v: kind for v, kind in values.items() if must_vanish(kind, v)}
+        survived |= survivors("\n".join(contents), kept_out)
         if survived:
             kinds = ", ".join(sorted(survived))
             raise RecollectError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .plainest import PLAINEST
 from .policy import Policy
-from .quasi_patterns import QUASI_SCORE, QuasiPatternRecognizer
+from .quasi_patterns import QuasiPatternRecognizer
 from .recognizers import own_recognizers
 from .shadow import shadow_of
 from .tagging import TAGGER, TaggerRecognizer
@@ -132,43 +132,29 @@ class Detector:
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
+        return self._found(text, self._analyze)
+
+    def find_quasi(self, text: str) -> list[Finding]:
+        """What identifies together with a name; only for a text that `is_about_somebody`."""
+        return self._found(text, self._analyze_quasi)
+
+    def _found(
+        self, text: str, analyze: Callable[[str], list[tuple[RecognizerResult, str]]]
+    ) -> list[Finding]:
         findings: dict[Finding, None] = {}
         shadow = shadow_of(text)
         policy = self._policy
         for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
-            for result in self._analyze(piece):
+            for result, stage in analyze(piece):
                 start, end = shadow.span(result.start + first, result.end + first)
                 finding = Finding(
                     entity_type=result.entity_type,
                     start=start,
                     end=end,
                     score=round(float(result.score), 4),
-                    stage="tagger" if _name_of(result) == TAGGER else "pattern",
+                    stage=stage,
                 )
                 findings[finding] = None
-        return list(findings)
-
-    def find_quasi(self, text: str) -> list[Finding]:
-        """What identifies together with a name; only for a text that `is_about_somebody`."""
-        if self._quasi is None:
-            return []
-        shadow = shadow_of(text)
-        policy = self._policy
-        findings: dict[Finding, None] = {}
-        for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
-            with _refusing():
-                results = self._quasi.analyze(piece, [])
-            for result in results:
-                if result.entity_type in policy.entities:
-                    start, end = shadow.span(result.start + first, result.end + first)
-                    finding = Finding(
-                        entity_type=result.entity_type,
-                        start=start,
-                        end=end,
-                        score=QUASI_SCORE,
-                        stage="quasi",
-                    )
-                    findings[finding] = None
         return list(findings)
 
     def _misses(self, entity: str) -> bool:
@@ -186,17 +172,25 @@ class Detector:
         except Exception as error:
             raise _broken(f"a recognizer failed with {type(error).__name__}") from None
 
-    def _analyze(self, text: str) -> list[RecognizerResult]:
+    def _analyze(self, text: str) -> list[tuple[RecognizerResult, str]]:
+        """What the recognizers find, and at which stage."""
         with _refusing():
             # The tagger's scores are probabilities with a threshold of their own.
             results = self._analyzer.analyze(text, language="en", score_threshold=0.0)
         least, wanted = self._policy.score_threshold, self._policy.entities
+        staged = ((r, "tagger" if _name_of(r) == TAGGER else "pattern") for r in results)
         return [
-            result
-            for result in results
-            if result.entity_type in wanted
-            and (result.score >= least or _name_of(result) == TAGGER)
+            (result, stage)
+            for result, stage in staged
+            if result.entity_type in wanted and (result.score >= least or stage == "tagger")
         ]
+
+    def _analyze_quasi(self, text: str) -> list[tuple[RecognizerResult, str]]:
+        if self._quasi is None:
+            return []
+        with _refusing():
+            results = self._quasi.analyze(text, [])
+        return [(r, "quasi") for r in results if r.entity_type in self._policy.entities]
 
 
 @contextmanager

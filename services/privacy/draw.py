@@ -107,8 +107,8 @@ class Draw:
         return int.from_bytes(digest[:16], "big") % below
 
     def days(self) -> int:
-        """By how many days the subject's dates are moved: 1 to 182, or as many back."""
-        return self._of_subject("days", 182)
+        """By how many days the subject's dates are moved: 1 to 180, or as many back."""
+        return self._of_subject("days", 180)
 
     def years(self) -> int:
         """By how many years the subject's birth is moved, and so the age: 1 to 3, or back."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ...mixer.errors import Reason, RecollectError
 
@@ -116,10 +116,20 @@ class Policy(BaseModel):
     regex_timeout_seconds: Annotated[float, Field(gt=0.0)] = 5.0
     """A pattern that needs longer on one piece fails the example."""
 
-    @field_validator("entities", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, entities: Any) -> Any:
-        return ENTITY_TYPES if entities == "all" else entities
+    def _spelled_out(cls, values: Any) -> Any:
+        """`entities: all` as all of them, and `except` taken away from whatever they are."""
+        if not isinstance(values, Mapping):
+            return values
+        given = dict(values)
+        without = given.pop("except", ())
+        if given.get("entities") == "all":
+            given["entities"] = ENTITY_TYPES
+        if without:
+            kept = given.get("entities", ENTITY_TYPES - OFF_BY_DEFAULT)
+            given["entities"] = frozenset(kept) - frozenset(map(str, without))
+        return given
 
     @field_validator("entities")
     @classmethod
@@ -158,18 +168,13 @@ class Policy(BaseModel):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Policy:
-        """The policy that a mapping describes; `except` takes entity types away again.
+        """The policy that a mapping describes.
 
         Raises:
             RecollectError: POLICY_INVALID with the field's path.
         """
-        given = dict(values)
-        without = given.pop("except", [])
         try:
-            policy = cls.model_validate(given)
-            if without:
-                kept = policy.entities - frozenset(map(str, without))
-                policy = policy.model_copy(update={"entities": kept})
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             raise RecollectError(
@@ -178,7 +183,6 @@ class Policy(BaseModel):
                 where=".".join(str(part) for part in ("policy", *first["loc"])),
                 fix="See the reference of the policy for its fields.",
             ) from error
-        return policy
 
 
 _SHIPPED = files(__package__) / "policies"

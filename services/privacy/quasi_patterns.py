@@ -21,7 +21,7 @@ from .gazetteer import HONORIFICS
 
 QUASI = "QuasiPatterns"
 """Name of the recognizer."""
-QUASI_SCORE = 0.6
+_SCORE = 0.6
 """What a finding of these patterns is worth."""
 _TELLING = frozenset(
     {"PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "DATE_TIME", "DEMOGRAPHIC", "CODE"}
@@ -217,8 +217,7 @@ class QuasiPatternRecognizer(LocalRecognizer):
     ) -> list[RecognizerResult]:
         """Dates, times, ages, sums, codes, bodies, descriptions and initials of the text."""
         return [
-            RecognizerResult(kind, start, end, QUASI_SCORE)
-            for kind, start, end in self._spans(text)
+            RecognizerResult(kind, start, end, _SCORE) for kind, start, end in self._spans(text)
         ]
 
     def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,12 +137,20 @@ def _strings(item: Any) -> Iterator[str]:
 def _found(blocks: Iterable[bytes], values: Sequence[str]) -> Iterator[int]:
     """Positions of the values that occur; a tail of each block is kept for values across blocks."""
     needles = [value.lower().encode() for value in values]
-    longest = max((len(needle) for needle in needles), default=1)
+    # One byte more than the longest: what stands before a value tells a number from a longer one.
+    longest = 1 + max((len(needle) for needle in needles), default=1)
     tail = b""
     for block in blocks:
         haystack = _lower(tail + block)
-        yield from (i for i, needle in enumerate(needles) if needle and needle in haystack)
+        yield from (i for i, needle in enumerate(needles) if needle and _holds(haystack, needle))
         tail = (tail + block)[-longest:]
+
+
+def _holds(haystack: bytes, needle: bytes) -> bool:
+    """Whether the value stands there; a number within a longer number is another number."""
+    if not needle.isdigit():
+        return needle in haystack
+    return re.search(rb"(?<!\d)" + needle + rb"(?!\d)", haystack) is not None
 
 
 def _lower(block: bytes) -> bytes:

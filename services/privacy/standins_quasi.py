@@ -19,7 +19,7 @@ from .vocabulary import (
     SMALL_NUMBERS,
 )
 
-_PART = regex.compile(r"\d+|[\p{L}\p{M}]+")
+PART = regex.compile(r"\d+|[\p{L}\p{M}]+")
 _KEPT_WORDS = """
 a an the of and for in on at to st saint new old north south east west northern southern eastern
 western upper lower great republic kingdom state states county province region district oblast
@@ -44,7 +44,7 @@ _NUMBER_WORDS = frozenset(SMALL_NUMBERS)
 
 def is_generic(value: str) -> bool:
     """Whether a body or place is named by its kind alone: "Supreme Court", "the city"."""
-    return all(word.lower() in _KEPT for word in _PART.findall(value))
+    return all(word.lower() in _KEPT for word in PART.findall(value))
 
 
 def like(word: str, new: str) -> str:
@@ -72,7 +72,7 @@ def make_body(value: str, draw: Draw) -> str:
 def _renamed(value: str, draw: Draw) -> str:
     # Of the same kind of draw as addresses, so that a town is the same town in all of them.
     towns = Draw(draw.key, "ADDRESS", draw.attempt)
-    words = {word.lower() for word in _PART.findall(value)}
+    words = {word.lower() for word in PART.findall(value)}
     kept = _KEPT if words - _KEPT else frozenset()
 
     def part_for(match: regex.Match[str]) -> str:
@@ -87,7 +87,7 @@ def _renamed(value: str, draw: Draw) -> str:
             return "".join(draw.choice(lowered, letters, str(i)) for i in range(len(part)))
         return like(part, towns.surname(lowered))
 
-    return str(_PART.sub(part_for, value))
+    return str(PART.sub(part_for, value))
 
 
 def make_demographic(value: str, draw: Draw) -> str:
@@ -112,7 +112,7 @@ def make_amount(value: str, draw: Draw) -> str:
             return like(part, draw.choice(seed, SMALL_NUMBERS, str(match.start())))
         return part
 
-    new = str(_PART.sub(part_for, value))
+    new = str(PART.sub(part_for, value))
     return new if new != value else draw.choice(seed, SMALL_NUMBERS)
 
 

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 import regex
 
 from .draw import Draw
-from .standins_quasi import like, make_amount
+from .standins_quasi import PART, like, make_amount
 from .vocabulary import MONTHS
 
 _WHOLE = (
@@ -24,7 +24,6 @@ _WITHOUT_YEAR = ("%d %B", "%B %d", "%d %b", "%b %d")
 _WITHOUT_DAY = ("%B %Y", "%b %Y", "%B, %Y", "%m/%Y")
 _ANY_YEAR = 2001
 _MID_MONTH = 15
-_PART = regex.compile(r"\d+|[\p{L}\p{M}]+")
 _MONTH_NAMES = {name.lower() for month in MONTHS for name in (month, month[:3])}
 _PADDED = regex.compile(r"(?<!\d)0(?=\d(?!\d))")
 _YEAR_DIGITS = 4
@@ -110,7 +109,7 @@ def _moved_parts(value: str, draw: Draw) -> str:
             return str(max(1000, int(part) + (1 if draw.days() > 0 else -1)))
         return str(1 + draw.number(seed, 28, label)).zfill(min(len(part), 2))
 
-    new = str(_PART.sub(part_for, value))
+    new = str(PART.sub(part_for, value))
     return new if new != value else like(value, draw.choice(seed, MONTHS))
 
 

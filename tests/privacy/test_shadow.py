@@ -12,13 +12,16 @@ from recollect.services.privacy.shadow import shadow_of
 DEIDENTIFIER = Deidentifier(Policy(), bytes(32))
 
 
-@given(st.text())
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\\")))
 def test_every_span_of_the_shadow_leads_back_to_its_characters(text: str) -> None:
     shadow = shadow_of(text)
     for place in range(len(shadow.text)):
         start, end = shadow.span(place, place + 1)
         assert end == start + 1
-        assert len(shadow_of(text[start:end]).text) == 1
+        # What it is by itself, or what it passes for beside a Latin letter.
+        character = text[start:end]
+        looks = {shadow_of(character).text, shadow_of(f"a{character}").text[1:]}
+        assert shadow.text[place] in looks
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=127, exclude_characters="\\")))
