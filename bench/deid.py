@@ -36,17 +36,16 @@ from recollect.services.privacy.evaluation import (
     LabelledSpan,
     LabelledText,
     Measured,
-    Rate,
     measure,
     perturbed,
     read_labelled,
 )
 from recollect.services.privacy.policy import Policy, load_policy
 from recollect.services.privacy.training.__main__ import nltk_names
-from recollect.services.privacy.training.dataset import templates
-from recollect.services.privacy.training.fill import Filler, expand
+from recollect.services.privacy.training.fill import Filler
 from recollect.services.privacy.training.fill_numbers import Segment
 from recollect.services.privacy.training.gold import merged, read_gold
+from recollect.services.privacy.training.template import expand, templates
 
 RESULT = Path(__file__).parent / "results" / "deid.json"
 STAGES = ("tagger", "pattern", "quasi", "document")
@@ -127,28 +126,12 @@ def finder(policy: Policy, without: frozenset[str] = frozenset()) -> Callable[[s
     return Deidentifier(policy, bytes(32), without).find
 
 
-def rate(value: Rate) -> dict[str, float | int | None]:
-    """A rate as plain data."""
-    if not value.num_all:
-        return {"value": None, "of": 0}
-    return {
-        "value": round(value.value, 4),
-        "low": round(value.low, 4),
-        "high": round(value.high, 4),
-        "of": value.num_all,
-    }
-
-
 def body(measured: Measured, *, complete: bool) -> dict[str, Any]:
-    """Measured figures as plain data."""
-    return {
-        "mentions": rate(measured.recall),
-        "by_type": {kind: rate(r) for kind, r in measured.mentions.items()},
-        "direct": rate(measured.direct),
-        "quasi": rate(measured.quasi),
-        "precision": rate(measured.precision) if complete else None,
-        "over_masked": rate(measured.over_masked) if complete else None,
-    }
+    """Measured figures as plain data, without those that ask for all labels where some lack."""
+    figures = measured.to_json()
+    if not complete:
+        figures["precision"] = figures["over_masked"] = None
+    return figures
 
 
 def quality(data: Path, split: str, policy: Policy, console: Console) -> dict[str, Any]:
@@ -168,10 +151,10 @@ def quality(data: Path, split: str, policy: Policy, console: Console) -> dict[st
                 for kind in PERTURBATIONS
             }
         result[name] = found
-        shares = {kind: r["value"] for kind, r in found["by_type"].items()}
-        console.print(name, found["mentions"], shares, highlight=False)
+        shares = {kind: r["value"] for kind, r in found["mentions"].items()}
+        console.print(name, found["recall"], shares, highlight=False)
     for name, texts in clean_rows(data, split).items():
-        result[name] = {"over_masked": rate(measure(texts, whole).over_masked)}
+        result[name] = {"over_masked": measure(texts, whole).over_masked.to_json()}
         console.print(name, result[name]["over_masked"], highlight=False)
     return result
 

@@ -44,11 +44,11 @@ def quality_table(quality: dict[str, Any]) -> str:
     """Recall by set."""
     rows = []
     for name, found in quality.items():
-        if "mentions" not in found:
+        if "recall" not in found:
             rows.append([TITLES[name], "", "", "", "", "", _share(found["over_masked"])])
             continue
-        people = found["by_type"].get("PERSON", {"value": None})
-        mentions = found["mentions"]
+        people = found["mentions"].get("PERSON", {"value": None})
+        mentions = found["recall"]
         rows.append(
             [
                 TITLES[name],
@@ -77,8 +77,8 @@ def stages_table(quality: dict[str, Any]) -> str:
     rows = [
         [
             TITLES[name],
-            _share(found["mentions"]),
-            *(_share(found["without"][stage]["mentions"]) for stage in STAGES),
+            _share(found["recall"]),
+            *(_share(found["without"][stage]["recall"]) for stage in STAGES),
         ]
         for name, found in quality.items()
         if "without" in found
@@ -93,8 +93,8 @@ def perturbed_table(quality: dict[str, Any]) -> str:
     rows = [
         [
             TITLES[name],
-            _share(found["mentions"]),
-            *(_share(found["perturbed"][kind]["mentions"]) for kind in names),
+            _share(found["recall"]),
+            *(_share(found["perturbed"][kind]["recall"]) for kind in names),
         ]
         for name, found in kept.items()
     ]

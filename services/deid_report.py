@@ -171,23 +171,6 @@ def write_page(report: Report, path: Path) -> None:
         file.write(page.encode())
 
 
-def _rate_body(rate: Rate) -> dict[str, Any]:
-    value = rate.value if rate.num_all else None
-    return {"value": value, "low": rate.low, "high": rate.high, "of": rate.num_all}
-
-
-def _body(measured: Measured) -> dict[str, Any]:
-    return {
-        "direct": _rate_body(measured.direct),
-        "quasi": _rate_body(measured.quasi),
-        "recall": _rate_body(measured.recall),
-        "precision": _rate_body(measured.precision),
-        "over_masked": _rate_body(measured.over_masked),
-        "mentions": {kind: _rate_body(r) for kind, r in measured.mentions.items()},
-        "entities": {kind: _rate_body(r) for kind, r in measured.entities.items()},
-    }
-
-
 def report_body(report: Report, misses: int = 0) -> dict[str, Any]:
     """The report as plain data."""
     policy = report.policy
@@ -200,8 +183,8 @@ def report_body(report: Report, misses: int = 0) -> dict[str, Any]:
         "num_texts": report.num_texts,
         "num_characters": report.num_characters,
         "num_refused": report.num_refused,
-        **_body(report.plain),
-        "without": {name: _body(m) for name, m in report.without.items()},
-        "perturbed": {name: _body(m) for name, m in report.perturbed.items()},
+        **report.plain.to_json(),
+        "without": {name: m.to_json() for name, m in report.without.items()},
+        "perturbed": {name: m.to_json() for name, m in report.perturbed.items()},
         "missed": [list(one) for one in report.plain.missed[:misses]],
     }

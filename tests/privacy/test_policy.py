@@ -66,6 +66,12 @@ def test_the_default_policy_is_the_one_called_conversations() -> None:
     assert load_policy("conversations").fingerprint == Policy().fingerprint
 
 
+def test_types_are_taken_away_from_all_or_from_the_default() -> None:
+    assert Policy.model_validate({"except": ["URL"]}).entities == Policy().entities - {"URL"}
+    every = Policy.model_validate({"entities": "all", "except": ["URL"]})
+    assert every.entities == ENTITY_TYPES - {"URL"}
+
+
 def test_operators_are_by_type_with_a_star_for_the_rest() -> None:
     policy = Policy.from_mapping(
         {"entities": "all", "except": ["AGE"], "operators": {"*": "tag", "PERSON": "mask"}}

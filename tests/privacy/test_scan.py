@@ -99,3 +99,13 @@ def test_recall_on_the_invented_rows_does_not_sink(
     floors |= {"IBAN_CODE": 1.0, "US_SSN": 1.0, "IP_ADDRESS": 1.0, "ORDER_ID": 0.75}
     sunk = {kind: recall[kind] for kind, floor in floors.items() if recall.get(kind, 1) < floor}
     assert not sunk
+
+
+@pytest.mark.parametrize("pad", [0, (1 << 22) - 3])
+def test_a_short_number_counts_by_itself_but_not_within_a_longer_one(
+    pad: int, tmp_path: Path
+) -> None:
+    (tmp_path / "longer").write_bytes(b" " * pad + b"order 7199999 and 999991")
+    assert scan_bytes(tmp_path, ["99999"]) == []
+    (tmp_path / "alone").write_bytes(b" " * pad + b"in 99999 Lindenau")
+    assert [leak.file for leak in scan_bytes(tmp_path, ["99999"])] == ["alone"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from scipy.stats import beta
 
@@ -36,6 +37,11 @@ class Rate:
         k, n = self.num_hits, self.num_all
         return float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
 
+    def to_json(self) -> dict[str, float | int | None]:
+        """Value, bounds and count as plain data; no value where there is nothing to count."""
+        value = self.value if self.num_all else None
+        return {"value": value, "low": self.low, "high": self.high, "of": self.num_all}
+
 
 @dataclass(kw_only=True)
 class Measured:
@@ -59,6 +65,18 @@ class Measured:
     """(text id, type, mention) of those that survive."""
     surplus: list[tuple[str, str, str]] = field(default_factory=list)
     """(text id, type, characters) of findings that no label touches."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Every rate as plain data; no text."""
+        return {
+            "direct": self.direct.to_json(),
+            "quasi": self.quasi.to_json(),
+            "recall": self.recall.to_json(),
+            "precision": self.precision.to_json(),
+            "over_masked": self.over_masked.to_json(),
+            "mentions": {kind: rate.to_json() for kind, rate in self.mentions.items()},
+            "entities": {kind: rate.to_json() for kind, rate in self.entities.items()},
+        }
 
 
 def measure(texts: Iterable[LabelledText], find: Callable[[str], Sequence[Finding]]) -> Measured:

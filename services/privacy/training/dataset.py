@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from torch.utils.data import IterableDataset
 
 from ..tagger.labels import ANY, KINDS, OUTSIDE, bit, bits_of
 from ..tagger.words import MAX_SUBWORDS, features_of, words_of
-from .fill import Filler, expand
+from .fill import Filler
 from .fill_numbers import Segment
 from .gold import Row, merged, read_gold
 from .noise import disturb
 from .silver import Silver
+from .template import expand, templates
 
 GAP = 8
 """Empty words between documents: no convolution sees past them."""
@@ -146,14 +146,6 @@ class Source:
                 text = new.lower() if text.islower() else new
             out.append((text, label))
         return out
-
-
-def templates(domain: str, split: str) -> list[str]:
-    """The templates of a domain; each eighth is kept back, for dev and test in turn."""
-    text = (files(__package__) / "templates" / f"{domain}.txt").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.strip()]
-    kept_back = {5: "dev", 13: "test"}
-    return [line for n, line in enumerate(lines) if kept_back.get(n % 16, "train") == split]
 
 
 @lru_cache(maxsize=1 << 20)

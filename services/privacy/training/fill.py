@@ -13,7 +13,7 @@ from . import lists
 from .fill_numbers import Numbers, Segment
 from .names import Inventor, Locale, locales, places
 
-_SLOT = regex.compile(r"\{([a-z_0-9]+)\}")
+SLOT = regex.compile(r"\{([a-z_0-9]+)\}")
 _INVENTED = 0.3
 _SYLLABLE_TEXT = "vo ra lux tech net nova qua zen al tri cor mi dex ly gen bio med sys on ex ta ver"
 _SYLLABLES = tuple(_SYLLABLE_TEXT.split())
@@ -220,7 +220,7 @@ class Filler(Numbers):
                 )
             return "".join(text for text, _ in self(slot))
 
-        return str(_SLOT.sub(text_for, pattern))
+        return str(SLOT.sub(text_for, pattern))
 
     def _invented(self) -> str:
         return "".join(self.draw.choices(_SYLLABLES, k=self.draw.choice((2, 2, 3)))).capitalize()
@@ -380,22 +380,3 @@ class Filler(Numbers):
 
     def _agenum(self) -> list[Segment]:
         return [(str(self.draw.randrange(1, 99)), "AGE")]
-
-
-def expand(template: str, fill: Filler) -> list[Segment]:
-    """A template's segments: one way through its choices, and its slots filled."""
-    while choice := _CHOICE.search(template):
-        one = fill.draw.choice(choice.group(1).split("|"))
-        template = template[: choice.start()] + one + template[choice.end() :]
-    template = template.replace("\\n", "\n").replace("\\t", "\t").replace("\\$", "$")
-    segments: list[Segment] = []
-    position = 0
-    for slot in _SLOT.finditer(template):
-        segments.append((template[position : slot.start()], None))
-        segments += fill(slot.group(1))
-        position = slot.end()
-    segments.append((template[position:], None))
-    return [segment for segment in segments if segment[0]]
-
-
-_CHOICE = regex.compile(r"\[([^\[\]|]*(?:\|[^\[\]|]*)+)\]")
