@@ -20,7 +20,7 @@ from .detector import Detector
 from .filename import readings, words
 from .finding import Finding, settle, split_at, trim
 from .known import find_known
-from .occurrences import must_vanish, occurrences, survivors, with_titles
+from .occurrences import must_vanish, occurrences, survivors, title_before, with_titles
 from .operators import replacement
 from .policy import Operator, Policy
 from .quasi_patterns import is_about_somebody
@@ -364,14 +364,9 @@ def _kinds(text: str, findings: Sequence[Finding]) -> dict[str, str]:
     for finding in findings:
         value = normalise(text[finding.start : finding.end])
         alone = finding.entity_type == "PERSON" and " " not in value
-        if alone and (value in surnames or _after_honorific(text, finding.start)):
+        if alone and (value in surnames or title_before(text, finding.start)):
             kinds[value] = "SURNAME"
     return kinds
-
-
-def _after_honorific(text: str, start: int) -> bool:
-    before = text[max(start - 6, 0) : start].rstrip(" .").lower().split()
-    return bool(before) and before[-1] in {"mr", "mrs", "ms", "miss", "mx", "dr", "prof"}
 
 
 def _replace(

@@ -91,12 +91,17 @@ def _parts(values: Mapping[str, str]) -> dict[str, None]:
 def with_titles(findings: Iterable[Finding], text: str) -> list[Finding]:
     """The findings, those of persons with the title that stands before them."""
     return [
-        replace(f, start=f.start - len(title.group()))
+        replace(f, start=f.start - len(title_before(text, f.start)))
         if f.entity_type == "PERSON"
-        and (title := _TITLE.search(text[max(f.start - _LONGEST_TITLE, 0) : f.start]))
         else f
         for f in findings
     ]
+
+
+def title_before(text: str, start: int) -> str:
+    """The title that ends where something starts, with the space behind it; empty if none does."""
+    title = _TITLE.search(text[max(start - _LONGEST_TITLE, 0) : start])
+    return title.group() if title else ""
 
 
 def survivors(text: str, values: Mapping[str, str]) -> set[str]:

@@ -17,7 +17,7 @@ from presidio_analyzer import LocalRecognizer, RecognizerResult
 
 from . import vocabulary
 from .finding import Finding
-from .gazetteer import HONORIFICS
+from .occurrences import title_before
 
 QUASI = "QuasiPatterns"
 """Name of the recognizer."""
@@ -246,6 +246,5 @@ def _names_in_full(finding: Finding, text: str) -> bool:
         return True
     if finding.entity_type != "PERSON":
         return False
-    before = text[max(finding.start - 6, 0) : finding.start].rstrip(" .").split()
-    titled = bool(before) and before[-1].lower() in HONORIFICS
-    return titled or " " in text[finding.start : finding.end].strip()
+    full = " " in text[finding.start : finding.end].strip()
+    return full or bool(title_before(text, finding.start))
