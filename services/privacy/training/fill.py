@@ -252,6 +252,10 @@ class Filler(Numbers):
         parts = [self._street_text()]
         if draw.random() < 0.35:
             parts.append(self._unit())
+        if draw.random() < 0.15:
+            # The continent's order: the code before the town.
+            parts.append(f"{self._postcode_text()} {self._town()}")
+            return [(comma.join(parts), "ADDRESS")]
         if draw.random() < 0.9:
             parts.append(self._town())
         if draw.random() < 0.3:

@@ -14,13 +14,14 @@ _NEAR = {
     "y": "tu", "z": "x",
 }  # fmt: skip
 _SHARES: tuple[tuple[float, str], ...] = (
-    (0.60, "none"),
-    (0.16, "lower"),
-    (0.05, "upper"),
+    (0.45, "none"),
+    (0.19, "lower"),
+    (0.11, "upper"),
     (0.03, "title"),
     (0.10, "typos"),
-    (0.04, "bare"),
+    (0.03, "bare"),
     (0.02, "spaces"),
+    (0.07, "cells"),
 )
 
 
@@ -36,11 +37,20 @@ def disturb(segments: list[Segment], draw: random.Random) -> list[Segment]:
         "typos": lambda text: _typos(text, draw),
         "bare": lambda text: text.replace(",", "").replace(".", ""),
         "spaces": lambda text: text.replace(" ", draw.choice(("  ", "\n", "\t", " \n "))),
+        "cells": _in_cells(draw),
     }
     change = changes[kind]
     if kind == "typos" and draw.random() < 0.4:
         return [(_typos(text.lower(), draw), label) for text, label in segments]
     return [(change(text), label) for text, label in segments]
+
+
+def _in_cells(draw: random.Random) -> Callable[[str], str]:
+    """Clauses as the cells of a table, sentences as its rows, in any case of letters."""
+    wall = draw.choice((" | ", " | ", "\t", ";", " || "))
+    row = draw.choice((" |\n| ", "\n", " |\n"))
+    case: Callable[[str], str] = draw.choice((str, str, str.lower, str.upper))
+    return lambda text: case(text.replace(", ", wall).replace(". ", row))
 
 
 def _typos(text: str, draw: random.Random) -> str:

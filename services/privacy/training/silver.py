@@ -6,6 +6,7 @@ behind an honorific it is a person. Numbers are unknown too, but in sums, where 
 
 from __future__ import annotations
 
+import calendar
 import csv
 import gzip
 import json
@@ -18,13 +19,16 @@ import regex
 
 from .fill import Filler
 from .fill_numbers import Segment
+from .names import locales, places
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+|\p{N}+|\s+|[^\s\p{L}\p{M}\p{N}]")
 _HONORIFIC = frozenset(
     {"Mr", "Mrs", "Miss", "Sir", "Lady", "Lord", "Dr", "Captain", "Aunt", "Uncle"}
 )
 _ENDS = frozenset(".!?:;\"“”‘’'-—*#>")
+_SMALL = regex.compile(r"(?<![\p{L}\p{M}@#.])\p{Ll}{2,}(?![\p{L}\p{M}])")
 _LEAST_COMMON = 30
+_LEAST_CHATTED = 25
 _MOST_CAPITALISED = 0.15
 _PASSAGE = 600
 
@@ -49,6 +53,14 @@ class Silver:
         )
         """Words that are seldom capitalised inside a sentence."""
         texts = list(self._short_texts())
+        chatted = Counter(
+            word for kind, text in texts if kind == "chat" for word in _SMALL.findall(text)
+        )
+        named = _name_words()
+        self._chat_words = frozenset(
+            word for word, count in chatted.items() if count >= _LEAST_CHATTED and word not in named
+        )
+        """Small words that customers use often, "kya" and "plz", and nobody is called."""
         self._sums = [text for kind, text in texts if kind == "sum"]
         self._plain = [text for kind, text in texts if kind == "plain"]
         self._chats = [text for kind, text in texts if kind == "chat"]
@@ -87,6 +99,8 @@ class Silver:
         token = tokens[i]
         if token.lower() in self.ordinary and (token[0].islower() or _begins(tokens, i)):
             return None
+        if token in self._chat_words:
+            return None
         if token[0].islower():
             # Rare words in small letters: typing errors, slang, and now and then a name.
             return "UNKNOWN"
@@ -122,6 +136,14 @@ class Silver:
             for line in lines:
                 turns = json.loads(line)["turns"]
                 yield "chat", "\n\n".join(turn["content"] for turn in turns)[:2500]
+
+
+def _name_words() -> frozenset[str]:
+    """Every word of the known names of people, towns, days and months, in small letters."""
+    days = (name.lower() for name in (*calendar.day_name, *calendar.month_name) if name)
+    people = (name for locale in locales(())[0] for name in (*locale.first, *locale.last))
+    names = (word for name in (*people, *places().cities) for word in name.lower().split())
+    return frozenset((*names, *days))
 
 
 def _begins(tokens: list[str], i: int) -> bool:
