@@ -93,6 +93,8 @@ class Example:
     findings: tuple[tuple[str, int], ...]
     """What was found and replaced: (entity type, count), sorted by type."""
     lineage: Lineage | None = None
+    stand_ins: bytes | None = None
+    """Sealed places of the stand-ins in the messages; None where an older release wrote it."""
 
 
 def messages_to_json(messages: Sequence[Message]) -> str:

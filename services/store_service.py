@@ -190,14 +190,16 @@ class StoreServicer(StoreServiceServicer):
         clean = self._deidentifier.deidentify(
             _messages_from_wire(raw.messages), tuple(raw.known_values), raw.subject or None
         )
+        example_id = self._store.example_id_for(source, clean.messages)
         return Example(
-            example_id=self._store.example_id_for(source, clean.messages),
+            example_id=example_id,
             source=source,
             messages=clean.messages,
             pointer=pointer,
             subject=self._deidentifier.pseudonym(raw.subject) if raw.subject else None,
             policy=self._deidentifier.policy.version,
             findings=clean.findings,
+            stand_ins=self._deidentifier.place_seal.sealed(example_id, clean.stand_ins),
         )
 
     def _conclude(self, writer: SegmentWriter, source: str, tally: _Tally) -> None:

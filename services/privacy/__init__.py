@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .deidentifier import Deidentified, Deidentifier, Preview, Replacement
     from .finding import Finding
     from .scan import Leak, Missed, missed, scan_bytes
+    from .standin_places import StandIn
 
 __all__ = [
     "ENTITY_TYPES",
@@ -24,6 +25,7 @@ __all__ = [
     "Policy",
     "Preview",
     "Replacement",
+    "StandIn",
     "missed",
     "scan_bytes",
 ]
@@ -33,6 +35,7 @@ _HOMES = {
     "Deidentifier": "deidentifier",
     "Preview": "deidentifier",
     "Replacement": "deidentifier",
+    "StandIn": "standin_places",
     "Finding": "finding",
     "Leak": "scan",
     "Missed": "scan",

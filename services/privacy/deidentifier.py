@@ -24,6 +24,7 @@ from .occurrences import must_vanish, occurrences, survivors, title_before, with
 from .operators import replacement
 from .policy import Operator, Policy
 from .quasi_patterns import is_about_somebody
+from .standin_places import PlaceSeal, StandIn, places
 from .surrogates import Surrogates, normalise
 
 _SEPARATOR = "\n\n"
@@ -43,6 +44,8 @@ class Deidentified:
     messages: tuple[Message, ...]
     findings: tuple[tuple[str, int], ...]
     """(entity type, how many were replaced), sorted by type."""
+    stand_ins: tuple[StandIn, ...]
+    """Where in the messages the stand-ins are; stored sealed only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +83,17 @@ class Deidentifier:
             )
         self.policy = policy
         self._without = without
+        self._key = key
         self._surrogates = Surrogates(key)
 
     @cached_property
     def _detector(self) -> Detector:
         return Detector(self.policy, without=self._without)
+
+    @cached_property
+    def place_seal(self) -> PlaceSeal:
+        """Seals where the stand-ins of an example are, under the same key."""
+        return PlaceSeal(self._key)
 
     def prove(self) -> None:
         """Loads every recognizer and proves on invented text that they work.
@@ -125,6 +134,7 @@ class Deidentifier:
                 for message, content in zip(messages, contents, strict=True)
             ),
             findings=tuple(sorted(counts.items())),
+            stand_ins=places(ranges, replacements),
         )
 
     def find(self, text: str, known_values: Sequence[str] = ()) -> list[Finding]:

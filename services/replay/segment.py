@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ SCHEMA = pa.schema(
             ),
         ),
         pa.field("num_characters", pa.int64(), nullable=False),
+        # Added later: a segment without it is whole, and releases that do not know it pass it over.
+        pa.field("stand_ins", pa.binary()),
     ],
     metadata={b"recollect.version": VERSION},
 )
@@ -102,15 +105,20 @@ def read_examples(
     folder: Path, manifest: SegmentManifest, first: int = 0, last: int | None = None
 ) -> Iterator[Example]:
     """The examples in rows first … last - 1 of a segment (all by default), checked as above."""
-    file = _open(folder, manifest)
     last = manifest.num_examples if last is None else last
-    for group in range(first // ROW_GROUP_SIZE, -(-last // ROW_GROUP_SIZE)):
+    return read_rows(folder, manifest, range(first, last))
+
+
+def read_rows(folder: Path, manifest: SegmentManifest, rows: Sequence[int]) -> Iterator[Example]:
+    """The examples in the given rows of a segment, in ascending order, checked as above."""
+    file = _open(folder, manifest)
+    for group, wanted in groupby(rows, key=lambda row: row // ROW_GROUP_SIZE):
         try:
-            rows = file.read_row_group(group).to_pylist()
+            table = file.read_row_group(group)
         except (pa.ArrowException, OSError) as error:
             raise corrupt(manifest, "has a page that cannot be read") from error
-        start = group * ROW_GROUP_SIZE
-        for row in rows[max(first - start, 0) : last - start]:
+        places = [row - group * ROW_GROUP_SIZE for row in wanted]
+        for row in table.take(places).to_pylist():
             yield _to_example(row, manifest.source)
 
 
@@ -167,6 +175,7 @@ def _to_row(example: Example) -> dict[str, Any]:
             "seed": lineage.seed,
         },
         "num_characters": num_characters(example),
+        "stand_ins": example.stand_ins,
     }
 
 
@@ -180,4 +189,5 @@ def _to_example(row: dict[str, Any], source: str) -> Example:
         policy=row["policy"],
         findings=tuple((item["entity_type"], item["count"]) for item in row["findings"]),
         lineage=None if row["lineage"] is None else Lineage(**row["lineage"]),
+        stand_ins=row.get("stand_ins"),
     )

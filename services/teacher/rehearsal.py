@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Example, Lineage, Message, Pointer, Speaker
+from ..privacy import StandIn
 from .frozen import FrozenTeacher
 from .sampling import Dice, Writing, write
 
@@ -72,6 +73,11 @@ class Deidentified(Protocol):
         """What was replaced: (entity type, count)."""
         ...
 
+    @property
+    def stand_ins(self) -> Sequence[StandIn]:
+        """Where in the messages the stand-ins are."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
@@ -83,6 +89,8 @@ class Destination:
     deidentify: Callable[[Sequence[Message]], Deidentified]
     """Raises DEIDENTIFICATION_FAILED where it cannot be sure."""
     example_id: Callable[[str, tuple[Message, ...]], str]
+    seal: Callable[[str, Sequence[StandIn]], bytes]
+    """Seals, for the example of an id, where its stand-ins are."""
     keep: Callable[[Example], bool]
     """Takes an example; False if the source holds it already."""
 
@@ -204,8 +212,9 @@ class Rehearsal:
         if key in self._seen:
             raise Dropped("duplicate")
         self._seen.add(key)
+        example_id = self.destination.example_id(self.destination.source, messages)
         example = Example(
-            example_id=self.destination.example_id(self.destination.source, messages),
+            example_id=example_id,
             source=self.destination.source,
             messages=messages,
             pointer=Pointer(
@@ -219,6 +228,7 @@ class Rehearsal:
                 prompt_id=prompt.prompt_id if prompt else PRE_QUERY,
                 seed=row.seed,
             ),
+            stand_ins=self.destination.seal(example_id, clean.stand_ins),
         )
         if not self.destination.keep(example):
             raise Dropped("duplicate")

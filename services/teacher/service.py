@@ -171,6 +171,7 @@ class TeacherServicer(TeacherServiceServicer):
             policy=self._deidentifier.policy.version,
             deidentify=self._deidentifier.deidentify,
             example_id=self._store.example_id_for,
+            seal=self._deidentifier.place_seal.sealed,
             keep=writer.add,
         )
 

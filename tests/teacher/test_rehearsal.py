@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Example, Message, Speaker
+from recollect.services.privacy import StandIn
 from recollect.services.teacher.frozen import FrozenTeacher
 from recollect.services.teacher.rehearsal import (
     PRE_QUERY,
@@ -31,6 +32,7 @@ REHEARSING = Rehearsing(max_tokens=90, batch_size=16)
 class Cleaned:
     messages: Sequence[Message]
     findings: Sequence[tuple[str, int]]
+    stand_ins: Sequence[StandIn] = ()
 
 
 def clean(messages: Sequence[Message]) -> Cleaned:
@@ -50,6 +52,7 @@ def destination(kept: list[Example]) -> Destination:
         policy="policy-1",
         deidentify=clean,
         example_id=lambda source, messages: f"{source}/{messages[0].content}",
+        seal=lambda example_id, _: example_id.encode(),
         keep=keep,
     )
 
