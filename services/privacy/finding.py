@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ class Finding:
         return replace(self, start=self.start + by, end=self.end + by)
 
 
+# A character that a web page wrote as "&eacute;" is not cut in two.
+_REFERENCE = re.compile(r"&(?:#\w{2,6}|[A-Za-z]{2,8});")
 _VAGUE = frozenset({"CODE", "DATE_TIME"})
 
 
@@ -89,12 +92,20 @@ def trim(finding: Finding, text: str) -> Finding | None:
     """The finding without white space and punctuation at its edges; None if nothing is left."""
     start, end = finding.start, finding.end
     while start < end and not (text[start].isalnum() or text[start] in "+(@#"):
+        if text[start] == "&" and _REFERENCE.match(text, start, end):
+            break
         start += 1
     while start < end and not (text[end - 1].isalnum() or text[end - 1] in ")"):
+        if text[end - 1] == ";" and _ends_in_reference(text, max(start, end - 10), end):
+            break
         end -= 1
     if not any(character.isalnum() for character in text[start:end]):
         return None
     return replace(finding, start=start, end=end)
+
+
+def _ends_in_reference(text: str, start: int, end: int) -> bool:
+    return any(match.end() == end for match in _REFERENCE.finditer(text, start, end))
 
 
 def split_at(findings: Iterable[Finding], boundaries: Sequence[tuple[int, int]]) -> list[Finding]:

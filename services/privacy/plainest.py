@@ -21,6 +21,7 @@ PLAINEST: Mapping[str, str] = {
     "LOCATION": "The applicant lives in Istanbul.",
     "MAC_ADDRESS": "device 00:00:5e:00:53:af",
     "MEDICAL_LICENSE": "DEA certificate AB1234563",
+    "NATIONAL_ID": "my national insurance number is QQ 12 34 56 C",
     "ORDER_ID": "order 502-7741936-1180254",
     "ORGANIZATION": "On 3 May 1999 the Ankara District Court dismissed the appeal.",
     "PERSON": "my name is Rosalind Achterberg",
@@ -36,5 +37,6 @@ PLAINEST: Mapping[str, str] = {
     "US_PASSPORT": "passport 918273645",
     "US_SSN": "ssn 219-09-9999",
     "UUID": "id 123e4567-e89b-42d3-a456-426614174000",
+    "VEHICLE_PLATE": "licence plate AB12 CDE",
 }
 """Entity type → text. KNOWN_VALUE has none: such values come with the example."""

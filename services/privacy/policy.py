@@ -34,6 +34,7 @@ ENTITY_TYPES = frozenset(
         "LOCATION",
         "MAC_ADDRESS",
         "MEDICAL_LICENSE",
+        "NATIONAL_ID",
         "ORDER_ID",
         "ORGANIZATION",
         "PERSON",
@@ -49,6 +50,7 @@ ENTITY_TYPES = frozenset(
         "US_PASSPORT",
         "US_SSN",
         "UUID",
+        "VEHICLE_PLATE",
     }
 )
 
@@ -92,7 +94,7 @@ class Policy(BaseModel):
 
     name: str = "conversations"
     """What it is called; the shipped ones are listed by `recollect deid policies`."""
-    version: str = "2026-2"
+    version: str = "2026-3"
     """Written on every example that the policy made."""
     entities: frozenset[str] = ENTITY_TYPES - OFF_BY_DEFAULT
     """Entity types that are replaced."""

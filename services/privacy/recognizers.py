@@ -11,6 +11,9 @@ import regex
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 
+from .addresses import ADDRESSES, ADDRESSES_ANY_CASE
+from .national import NATIONAL_IDS, NATIONAL_IDS_BY_CUE, PLATES, PLATES_BY_CUE
+
 _IGNORE_CASE = regex.IGNORECASE | regex.MULTILINE
 _EXACT_CASE = regex.MULTILINE
 
@@ -33,7 +36,7 @@ _ORDER = (
 _ACCOUNT = (
     r"account|acct|a/c|customer|client|member|membership|user|policy|employee|staff|transaction|"
     r"txn|utr|reference|ticket|case|complaint|claim|service request|request|loan|contract|"
-    r"patient|student|registration|serial|badge|pension|aadhaar|aadhar|pan|card"
+    r"patient|student|registration|serial|badge|pension|card"
 )
 _TRACKING = r"tracking|awb|consignment|waybill|docket"
 
@@ -45,27 +48,6 @@ _DATE = (
     r"(?:\d{1,4}[/.\-]\d{1,2}[/.\-]\d{2,4}"
     rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ \-]{_MONTH},?[ \-]\d{{2,4}}"
     rf"|{_MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})\b"
-)
-
-_STREET = (
-    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Boulevard|Blvd|Court|Ct|Place|Pl|Square|Sq|"
-    r"Terrace|Crescent|Circle|Parkway|Pkwy|Highway|Hwy|Close|Way|Nagar|Colony|Layout|Marg|Vihar|"
-    r"Enclave|Mews|Yard|Quay|Wharf|Row|Walk|Rise|Grove|Hill|Green|Society|Residency|Residences|Apartments?|Apts?|Towers?|Heights|Gardens?|Estate|Chowk|"
-    r"Bazaar|Puram|Main|Cross|Phase|Sector|Block|Kunj|Bagh|Park)\b"
-)
-_UNIT = r"(?:(?:Flat|House|Plot|Door|Apt|Apartment|Unit|Suite|Villa|Room)\.? ?(?:No\.?|Number)? ?)"
-_NUMBER = r"#?(?:[A-Z]-?)?\d{1,5}(?:[A-Za-z](?![a-z]))?(?:[/-]\d{1,4}[A-Z]?)?"
-_TOWN = r"\p{Lu}[\p{L}.'’-]+(?: \p{Lu}[\p{L}.'’-]+){0,2}"
-# Words that start a sentence with a quantity: "About 450 000 people".
-_STARTERS = (
-    r"If|About|The|Of|And|In|At|For|Over|Only|Around|Nearly|Almost|There|With|From|Another|Some|"
-    r"Then|Thus|So|But|When|After|Before|Since|While|This|That|These|Those|Each|Every|All|He|She|"
-    r"They|We|It|Because|Out|Total|How"
-)
-_POSTCODE = r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
-_TAIL = (
-    rf"(?:(?:,\s?|\s?-\s?| )(?:{_POSTCODE}|{_UNIT}?{_NUMBER}(?!\w)"
-    rf"|(?:\d(?:st|nd|rd|th) )?{_TOWN}|\d{{3}} \d{{3}}\b)){{0,6}}"
 )
 
 
@@ -85,8 +67,12 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("DATE_OF_BIRTH", _BIRTH_DATES, _IGNORE_CASE),
         _recognizer("USERNAME", _USERNAMES, _IGNORE_CASE),
         _recognizer("URL", _URLS, _IGNORE_CASE),
-        _recognizer("ADDRESS", _ADDRESSES, _EXACT_CASE),
-        _recognizer("ADDRESS", _ADDRESSES_LOWER, _IGNORE_CASE),
+        _recognizer("ADDRESS", ADDRESSES, _EXACT_CASE),
+        _recognizer("ADDRESS", ADDRESSES_ANY_CASE, _IGNORE_CASE),
+        _recognizer("VEHICLE_PLATE", PLATES, _EXACT_CASE),
+        _recognizer("VEHICLE_PLATE", PLATES_BY_CUE, _IGNORE_CASE),
+        _recognizer("NATIONAL_ID", NATIONAL_IDS, _EXACT_CASE),
+        _recognizer("NATIONAL_ID", NATIONAL_IDS_BY_CUE, _IGNORE_CASE),
     ]
 
 
@@ -131,8 +117,6 @@ _ACCOUNT_SHAPES = (
         r"\b(?:account|acct|a/c|card)[^.\n\d]{0,30}ending (?:in|with) \K\d{3,6}\b",
         0.6,
     ),
-    Pattern("aadhaar", r"(?<![\w.$+-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| \d)", 0.5),
-    Pattern("pan", r"(?-i:(?<![\w-])[A-Z]{5}\d{4}[A-Z](?![\w-]))", 0.6),
     Pattern(
         "mixed code",
         r"(?-i:(?<![\w/=.-])(?=(?:[A-Z]*\d){4})(?=(?:\d*[A-Z]){2})[A-Z0-9]{11,24}(?![\w=.]))",
@@ -247,66 +231,3 @@ _USERNAMES = (
     ),
 )
 _URLS = (Pattern("url", r"(?<![\w@])(?:https?://|www\.)[^\s<>\"'()\[\]{}|\\^`]{3,}", 0.6),)
-_ADDRESSES = (
-    Pattern(
-        "street address",
-        rf"(?<![\w$₹€£.,/+*=-])#?\d{{1,5}}(?:[A-Za-z](?![a-z]))?(?:[/-]\d{{1,4}}[A-Z]?)?(?:, ?| )"
-        rf"(?:{_UNIT}?{_NUMBER}(?:, ?| ))?"
-        rf"(?:(?:\p{{Lu}}[\p{{L}}.'’-]*|\d{{1,3}}(?:st|nd|rd|th))(?:, ?| )){{1,4}}{_STREET}{_TAIL}"
-        rf"(?:[^\n\d]{{0,12}}(?:\n[ ,]{{0,6}}\p{{L}}[^\n\d]{{1,30}}){{1,2}}\d{{5,6}}\b)?",
-        0.7,
-    ),
-    Pattern("unit", r"\b(?:Apt|APT|apt|Suite|suite|Ste)\.? ?#?\d{1,4}[A-Z]?\b", 0.5),
-    Pattern(
-        "flat",
-        rf"\b(?:Flat|Plot|Door|House|Unit|Villa)(?: No\.?| Number)? ?#?{_NUMBER},{_TAIL}",
-        0.6,
-    ),
-    Pattern("block", rf"(?<![\w.$/+*=-])[A-Z]-\d{{1,4}}(?:/\d{{1,4}})?,(?= ?\p{{Lu}}){_TAIL}", 0.5),
-    Pattern(
-        "named house",
-        r"\b\p{Lu}\p{Ll}+ (?:Cottage|House|Lodge|Forge|Farm|Building|Court|Villa),"
-        rf"(?=[^\n]{{0,40}}\d){_TAIL}",
-        0.5,
-    ),
-    Pattern(
-        "town and code",
-        rf"\b(?!(?:{_STARTERS})\b){_TOWN}(?:,? [A-Z]{{2}},?)? ?[,-]? ?"
-        rf"(?<![\d$])[1-9]\d{{2}} ?\d{{3}}(?![\w,.]\d|\w|-\d| ?[%+*/=])",
-        0.45,
-    ),
-    Pattern("state and zip", rf"{_TOWN},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?(?![\w-])", 0.6),
-    Pattern("uk postcode", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b", 0.6),
-)
-_ADDRESSES_LOWER = (
-    Pattern(
-        "address cue",
-        r"\b(?:address(?: is|'s|:| -|, )|i live at|lives? at|living at|(?:ship|deliver|send)(?:ed)?"
-        r"(?: it)? to|moved to)\s{0,2}(?:still |now |as )?"
-        rf"\K(?=.{{0,25}}\d)(?=[#\dA-Z]){_UNIT}?#?(?:[a-z]-?)?"
-        r"\d(?!\d*\s(?:people|days?|hours?|times|homes|houses|customers|different|more|other)\b)"
-        r"[^!?\n;]{4,90}?"
-        r"(?=[!?\n;]|\.(?:\s|$)|$| and my | but | please| pls| thanks)",
-        0.6,
-    ),
-    Pattern(
-        "postal code cue",
-        r"\b(?:pin ?code|pin|zip ?code|zip|postal code|postcode)\b"
-        r"(?: is|:|-|\s){0,3}\K\d{5,6}(?:-\d{4})?(?!\d)",
-        0.7,
-    ),
-    Pattern(
-        "unit behind street",
-        r"(?<![\w$₹€£.,/+*=-])(?:\d{1,5} ){1,2}\p{L}[^\n\d]{2,40}(?: \d{1,5}\.?)?"
-        r",?\s{1,4}(?:apt|suite)\.? ?\d{1,4}"
-        r"(?:(?:[ ,]{1,3}|[ ,]{0,3}\n[ ,>?]{0,6})\p{L}[^\n\d]{1,40}){0,3}(?:\b\d{5,6}\b)?",
-        0.6,
-    ),
-    Pattern(
-        "lower-case street",
-        r"(?<![\w$₹€£.,/+*=-])#?\d{1,5}[a-z]?(?:[/-]\d{1,4})?,? (?:[a-z'’]+,? ){1,4}?"
-        r"(?:street|road|rd|avenue|"
-        r"lane|nagar|colony|apartments?|layout|marg|vihar|enclave|cross)\b[^.!?\n]{0,50}?\b\d{5,6}\b",
-        0.6,
-    ),
-)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from html import unescape
+from urllib.parse import unquote
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,12 +24,16 @@ class Shadow:
     text: str
     offsets: array[int] | None
     """Place in the original of each character of the shadow; None where both are the same."""
+    widths: Mapping[int, int] = field(default_factory=dict)
+    """How many characters of the original stand for one of the shadow, by place, if several."""
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original that a span of the shadow stands for."""
         if self.offsets is None or start >= end:
             return start, end
-        return self.offsets[start], self.offsets[end - 1] + 1
+        first, last = self.offsets[start], self.offsets[end - 1]
+        # What is written in several characters, "&#64;", is one; invisible ones are between.
+        return first, last + self.widths.get(last, 1)
 
 
 @lru_cache(maxsize=4096)
@@ -79,13 +86,47 @@ def _undisguised(text: str) -> str:
 _ESCAPES = (("\\n", " \n"), ("\\r", " \n"), ("\\t", " \t"), ('\\"', ' "'), ("\\/", " /"))
 
 
+# How web pages, links and mails write a character: "&#64;", "&commat;", "%40", a soft line break.
+_REFERENCE = re.compile(
+    r"&(?:#\d{2,6}|#[xX][0-9a-fA-F]{2,5}|[A-Za-z]{2,8});"
+    r"|(?<=\w)%(?:40|2[BbDdEe])(?=\w)|(?<=\w)=\r?\n(?=\w)"
+)
+
+
+def _referred(reference: str) -> str:
+    """The character that is meant, nothing for a soft line break; the same where it is none."""
+    if reference[0] == "=":
+        return ""
+    meant = unquote(reference) if reference[0] == "%" else unescape(reference)
+    return meant if len(meant) == 1 else reference
+
+
 def shadow_of(text: str) -> Shadow:
-    """The shadow of a text; ASCII without a backslash is its own."""
+    """The shadow of a text; ASCII without a backslash or a reference is its own."""
     if "\\" in text:
         for escape, shown in _ESCAPES:
             text = text.replace(escape, shown)
-    if text.isascii():
+    widths = _references(text)
+    if text.isascii() and not widths:
         return Shadow(text=text, offsets=None)
     plain = [_plain(character) for character in _undisguised(text)]
+    for place, (width, shown) in widths.items():
+        plain[place : place + width] = [_plain(shown) if shown else "", *[""] * (width - 1)]
     offsets = array("q", (place for place, c in enumerate(plain) if c))
-    return Shadow(text="".join(plain), offsets=offsets)
+    return Shadow(
+        text="".join(plain),
+        offsets=offsets,
+        widths={place: width for place, (width, _) in widths.items()},
+    )
+
+
+def _references(text: str) -> dict[int, tuple[int, str]]:
+    """Place → how long a reference is there, and what it stands for."""
+    if "&" not in text and "%" not in text and "=" not in text:
+        return {}
+    found = ((m.start(), m.group()) for m in _REFERENCE.finditer(text))
+    return {
+        place: (len(reference), shown)
+        for place, reference in found
+        if (shown := _referred(reference)) != reference
+    }

@@ -8,6 +8,7 @@ import regex
 
 from .draw import Draw
 from .gazetteer import HONORIFICS, PARTICLES
+from .standins_national import make_national_id
 from .standins_quasi import QUASI_MAKERS, like
 from .standins_time import TIME_MAKERS
 
@@ -236,7 +237,10 @@ crescent circle parkway pkwy highway hwy close way nagar colony layout marg viha
 residency residences apartment apartments apt towers tower heights garden gardens estate chowk
 bazaar puram main cross phase sector block kunj bagh park flat house plot door unit suite villa
 room no number near opp opposite behind next to the of and floor th nd north south east west old
-new
+new rue avenue boulevard bd chemin impasse allée quai place route calle avenida avda paseo plaza
+carrer via viale piazza corso largo vicolo rua travessa praça straße strasse weg gasse platz allee
+ring damm ufer laan chaussée bis ter de du des la le les del della di da do am an der im in bei
+unter den zum zur auf aan sur sous
 """
 _KEPT_IN_ADDRESSES = frozenset(_KEPT_WORDS.split())
 
@@ -251,6 +255,7 @@ MAKERS: dict[str, Callable[[str, Draw], str]] = {
     "IBAN_CODE": make_iban,
     "IP_ADDRESS": make_ip,
     "MAC_ADDRESS": make_mac,
+    "NATIONAL_ID": make_national_id,
     "PERSON": make_person,
     "PHONE_NUMBER": make_phone,
     "SURNAME": make_surname,

@@ -28,6 +28,7 @@ _SAME_KIND = {
     "US_DRIVER_LICENSE": "CODE",
     "US_PASSPORT": "CODE",
     "UK_NHS": "CODE",
+    "VEHICLE_PLATE": "CODE",
     "MEDICAL_LICENSE": "CODE",
     "CRYPTO": "CODE",
     "US_ITIN": "US_SSN",
