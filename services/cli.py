@@ -17,7 +17,7 @@ import typer
 
 from .. import __version__
 from ..mixer.errors import Reason, RecollectError
-from .commands import access, audit, config, deid, mix, sources, teacher
+from .commands import access, audit, config, deid, mix, quarantine, sources, teacher
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.ingest import ingest
@@ -87,6 +87,7 @@ app.command(
 )(ingest)
 app.add_typer(deid.app, name="deid")
 app.add_typer(sources.app, name="sources")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(mix.app, name="mix")
 app.add_typer(teacher.app, name="teacher")
 app.add_typer(audit.app, name="audit")

@@ -26,9 +26,11 @@ def _to_wire(example: RawExample) -> wire.RawExample:
     )
 
 
-def _requests(source: str, examples: Iterable[RawExample]) -> Iterator[wire.IngestRequest]:
+def _requests(
+    source: str, examples: Iterable[RawExample], *, retry: bool
+) -> Iterator[wire.IngestRequest]:
     """The header, then bounded groups: neither side ever holds more than one group."""
-    yield wire.IngestRequest(header=wire.IngestHeader(source=source))
+    yield wire.IngestRequest(header=wire.IngestHeader(source=source, retry=retry))
     group: list[wire.RawExample] = []
     num_bytes = 0
     for example in examples:
@@ -86,14 +88,20 @@ def register(
 
 
 def send(
-    client: ServiceClient, source: str, examples: Iterable[RawExample]
+    client: ServiceClient, source: str, examples: Iterable[RawExample], *, retry: bool = False
 ) -> Iterator[wire.IngestResponse]:
     """Streams examples into a source; the last answer is marked done.
+
+    Args:
+        client: of the service.
+        source: a registered source.
+        examples: what is sent.
+        retry: whether rows that are in quarantine leave it once they are accepted.
 
     Raises:
         RecollectError: what the reading or the service raised; then nothing was stored.
     """
-    reading = _Reading(_requests(source, examples))
+    reading = _Reading(_requests(source, examples, retry=retry))
     try:
         yield from client.store.Ingest(iter(reading), timeout=JOB_SECONDS)
     except Exception:

@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.example import Example, Message, Pointer, Speaker
 from ..v1 import store_pb2 as wire
 from ..v1.store_pb2_grpc import StoreServiceServicer
+from .ledger import Kind
 from .privacy import Deidentifier
+from .quarantine_calls import QuarantineCalls
 from .replay import ReplayStore, SegmentWriter, Source
 from .replay.embedding import embed
 from .replay.index import NearDuplicates, open_index
 from .roles import purpose_from_wire, purpose_to_wire, role_from_wire, role_to_wire
 from .status import Context, translated
+from .tally import Tally, findings_to_wire, ledger_pointer
 from .threads import finished, opened
 
-MAX_POINTERS = 1000
-"""Quarantined examples that a ledger entry points to; it counts all of them."""
-_MAX_FILE_CHARACTERS = 255
-"""Longest name of an input in the ledger: what file systems allow."""
 _MAX_RESULTS = 100
 _QUARANTINED = (Reason.DEIDENTIFICATION_FAILED, Reason.INPUT_TOO_LARGE)
 """What keeps an example out of the store, but not the rest of its file."""
@@ -48,52 +46,7 @@ def _messages_to_wire(messages: Iterable[Message]) -> list[wire.Message]:
     return [wire.Message(speaker=m.speaker.value, content=m.content) for m in messages]
 
 
-def _findings_to_wire(findings: Counter[str]) -> list[wire.FindingCount]:
-    return [
-        wire.FindingCount(entity_type=entity_type, count=count)
-        for entity_type, count in sorted(findings.items())
-    ]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What an ingestion has done so far."""
-
-    num_read: int = 0
-    num_stored: int = 0
-    num_duplicates: int = 0
-    num_characters: int = 0
-    findings: Counter[str] = field(default_factory=Counter)
-    num_quarantined: int = 0
-    quarantined: list[tuple[Pointer, str]] = field(default_factory=list)
-    """The first of them, for the ledger."""
-    unreported: list[tuple[Pointer, str]] = field(default_factory=list)
-    """Those that no answer has named yet."""
-
-    def quarantine(self, pointer: Pointer, reason: str) -> None:
-        self.num_quarantined += 1
-        self.unreported.append((pointer, reason))
-        if len(self.quarantined) < MAX_POINTERS:
-            self.quarantined.append((pointer, reason))
-
-    def response(self, *, done: bool = False) -> wire.IngestResponse:
-        unreported, self.unreported = self.unreported, []
-        return wire.IngestResponse(
-            num_read=self.num_read,
-            num_stored=self.num_stored,
-            num_duplicates=self.num_duplicates,
-            num_quarantined=self.num_quarantined,
-            num_characters=self.num_characters,
-            findings=_findings_to_wire(self.findings),
-            quarantined=[
-                wire.Quarantined(pointer=wire.Pointer(file=p.file, row=p.row), reason=reason)
-                for p, reason in unreported
-            ],
-            done=done,
-        )
-
-
-class StoreServicer(StoreServiceServicer):
+class StoreServicer(QuarantineCalls, StoreServiceServicer):
     """Serves one replay store."""
 
     def __init__(
@@ -138,16 +91,17 @@ class StoreServicer(StoreServiceServicer):
                 "an ingestion must begin with its header.",
                 fix="Send an IngestHeader first.",
             )
-        source = header.header.source
+        source, is_retry = header.header.source, header.header.retry
         # Before the lock is made, of which there is one for every name.
         self._store.source(source)
-        tally = _Tally()
+        tally = Tally()
         async with (
             self._ingesting.setdefault(source, asyncio.Lock()),
             opened(self._store.writer, source) as writer,
         ):
             async for request in request_iterator:
-                await finished(self._take, writer, source, request.examples.examples, tally)
+                raw_examples = request.examples.examples
+                await finished(self._take, writer, source, raw_examples, tally, is_retry)
                 yield tally.response()
             await finished(self._conclude, writer, source, tally)
         yield tally.response(done=True)
@@ -157,13 +111,16 @@ class StoreServicer(StoreServiceServicer):
         writer: SegmentWriter,
         source: str,
         raw_examples: Sequence[wire.RawExample],
-        tally: _Tally,
+        tally: Tally,
+        is_retry: bool,
     ) -> None:
         """De-identifies a group and hands it to the writer."""
         for raw in raw_examples:
             pointer = Pointer(
                 file=self._deidentifier.clean_name(raw.pointer.file), row=raw.pointer.row
             )
+            known = ledger_pointer(pointer)
+            is_tried_again = is_retry and self._store.is_quarantined(source, known)
             tally.num_read += 1
             tally.num_characters += sum(len(m.content) for m in raw.messages)
             try:
@@ -171,8 +128,12 @@ class StoreServicer(StoreServiceServicer):
             except RecollectError as error:
                 if error.reason not in _QUARANTINED:
                     raise
-                tally.quarantine(pointer, error.message)
+                tally.quarantine(known, error.message)
+                if is_tried_again:
+                    tally.refused.add(known)
                 continue
+            if is_tried_again:
+                tally.accepted.add(known)
             if writer.add(example):
                 tally.num_stored += 1
                 tally.findings.update(dict(example.findings))
@@ -202,27 +163,19 @@ class StoreServicer(StoreServiceServicer):
             stand_ins=self._deidentifier.place_seal.sealed(example_id, clean.stand_ins),
         )
 
-    def _conclude(self, writer: SegmentWriter, source: str, tally: _Tally) -> None:
+    def _conclude(self, writer: SegmentWriter, source: str, tally: Tally) -> None:
         """Commits and records in one thread: a call cancelled between the two leaves both."""
         writer.commit()
         self._record(source, tally)
 
-    def _record(self, source: str, tally: _Tally) -> None:
-        self._store.record_ingest(
-            {
-                "source": source,
-                "num_read": tally.num_read,
-                "num_stored": tally.num_stored,
-                "num_duplicates": tally.num_duplicates,
-                "num_quarantined": tally.num_quarantined,
-                "quarantined": [
-                    {"file": p.file[:_MAX_FILE_CHARACTERS], "row": p.row, "reason": reason}
-                    for p, reason in tally.quarantined
-                ],
-                "findings": dict(sorted(tally.findings.items())),
-            },
-            actor="ingest",
-        )
+    def _record(self, source: str, tally: Tally) -> None:
+        record = self._store.record
+        ingest = record(Kind.INGEST_FINISHED, tally.body(source), actor="ingest").sequence
+        # Behind the entry that counts them: what a crash leaves out here is still counted there.
+        for page in tally.further_pages(source, ingest):
+            record(Kind.ROWS_QUARANTINED, page, actor="ingest")
+        for page in tally.releases(source, ingest):
+            record(Kind.QUARANTINE_RELEASED, page, actor="ingest")
 
     @translated
     async def ListSources(
@@ -241,7 +194,7 @@ class StoreServicer(StoreServiceServicer):
                     ),
                     num_examples=summary.num_examples,
                     num_segments=summary.num_segments,
-                    findings=_findings_to_wire(Counter(dict(summary.findings))),
+                    findings=findings_to_wire(Counter(dict(summary.findings))),
                     num_quarantined=summary.num_quarantined,
                 )
                 for summary in self._store.sources()
@@ -313,5 +266,5 @@ class StoreServicer(StoreServiceServicer):
         clean = await asyncio.to_thread(self._deidentifier.deidentify, [message])
         return wire.PreviewResponse(
             text=clean.messages[0].content,
-            findings=_findings_to_wire(Counter(dict(clean.findings))),
+            findings=findings_to_wire(Counter(dict(clean.findings))),
         )

@@ -37,6 +37,8 @@ SCOPES: Mapping[str, frozenset[Scope]] = {
     # It answers with the text of examples, which an auditor needs no more than a trainer does.
     "/recollect.v1.StoreService/Search": _MIXER,
     "/recollect.v1.StoreService/Preview": _MIXER_OR_AUDITOR,
+    "/recollect.v1.StoreService/ListQuarantine": _MIXER_OR_AUDITOR,
+    "/recollect.v1.StoreService/DropQuarantine": _MIXER,
     "/recollect.v1.MixService/CheckMix": _MIXER_OR_AUDITOR,
     "/recollect.v1.MixService/PreviewMix": _MIXER_OR_AUDITOR,
     "/recollect.v1.MixService/SealPlan": _MIXER,

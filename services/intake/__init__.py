@@ -2,7 +2,7 @@
 
 from .limits import IntakeLimits
 from .mapping import ColumnMapping, Layout
-from .reader import read_examples
+from .reader import pointer_name, read_examples
 from .report import IntakeReport, Rejection, Repair, Unusable
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Rejection",
     "Repair",
     "Unusable",
+    "pointer_name",
     "read_examples",
 ]

@@ -76,7 +76,7 @@ class _Reading:
         report: IntakeReport,
         on_bad_row: OnBadRow,
     ) -> None:
-        self._file = _pointer_name(str(location))
+        self._file = pointer_name(str(location))
         self._mapping = mapping
         self._report = report
         self._stop = on_bad_row == "stop"
@@ -187,7 +187,8 @@ class _Reading:
             )
 
 
-def _pointer_name(location: str) -> str:
+def pointer_name(location: str) -> str:
+    """The name of an input as pointers have it: without its folder."""
     if location.startswith(PREFIX):
         name, _, split = parse_location(location)
         return f"{Path(name).name}:{split}"

@@ -5,6 +5,7 @@ so that whoever only reads and writes examples does not load them.
 """
 
 from .manifest import SegmentManifest
+from .quarantine import QuarantinedRow
 from .segment import num_characters
 from .snapshot import Snapshot
 from .source import Source
@@ -12,6 +13,7 @@ from .store import ReplayStore, SourceSummary
 from .writer import SegmentWriter
 
 __all__ = [
+    "QuarantinedRow",
     "ReplayStore",
     "SegmentManifest",
     "SegmentWriter",

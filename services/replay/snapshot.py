@@ -16,6 +16,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.plan import SourceSnapshot
 from ..ledger import Entry, Kind, canonical_json
 from .manifest import SegmentManifest
+from .quarantine import Quarantine
 from .source import Source
 
 
@@ -45,7 +46,7 @@ class Holdings:
     def __init__(self) -> None:
         self.sources: dict[str, Source] = {}
         self.segments: list[SegmentManifest] = []
-        self.num_quarantined: dict[str, int] = {}
+        self.quarantine = Quarantine()
         self._history = hashlib.sha256()
         self._marks: dict[str, tuple[int, int]] = {}
         self._mark()
@@ -60,10 +61,8 @@ class Holdings:
         elif entry.kind == Kind.SEGMENTS_COMMITTED:
             self.segments += map(SegmentManifest.from_body, body["segments"])
             self._extend(body)
-        elif entry.kind == Kind.INGEST_FINISHED:
-            name = str(body["source"])
-            count = int(body.get("num_quarantined", 0))
-            self.num_quarantined[name] = self.num_quarantined.get(name, 0) + count
+        else:
+            self.quarantine.apply(entry)
 
     @property
     def snapshot_id(self) -> str:

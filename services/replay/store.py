@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...mixer.errors import Reason, RecollectError
-from ...mixer.example import Example, Message
+from ...mixer.example import Example, Message, Pointer
 from ..durable import storage
-from ..ledger import JSON, Kind, Ledger
+from ..ledger import JSON, Entry, Kind, Ledger
 from .identity import IdentitySet
 from .key import StoreKey
 from .manifest import SegmentManifest, total_findings
+from .quarantine import QuarantinedRow
 from .segment import read_examples, read_table
 from .snapshot import Holdings, Snapshot, unknown_source
 from .source import Source
@@ -33,7 +34,7 @@ class SourceSummary:
     num_characters: int
     num_bytes: int
     num_quarantined: int
-    """As the `ingest_finished` entries of the ledger count them."""
+    """In quarantine now, as the ledger tells it."""
     findings: tuple[tuple[str, int], ...]
     """What was found and replaced: (entity type, count), sorted by type."""
 
@@ -102,10 +103,58 @@ class ReplayStore:
                 raise unknown_source(name)
             return self._holdings.sources[name]
 
-    def record_ingest(self, body: Mapping[str, JSON], *, actor: str = "service") -> None:
-        """Records how an ingest ended, with what was quarantined and why."""
+    def record(self, kind: Kind, body: Mapping[str, JSON], *, actor: str = "service") -> Entry:
+        """Records how an ingest ended, or what entered or left the quarantine."""
         with self._mutex:
-            self._holdings.apply(self._ledger.append(Kind.INGEST_FINISHED, body, actor=actor))
+            entry = self._ledger.append(kind, body, actor=actor)
+            self._holdings.apply(entry)
+            return entry
+
+    def is_quarantined(self, source: str, pointer: Pointer) -> bool:
+        """Whether a row is in quarantine."""
+        with self._mutex:
+            return self._holdings.quarantine.holds(source, pointer)
+
+    def quarantined(self, source: str) -> tuple[list[QuarantinedRow], int]:
+        """The rows of a source in quarantine, and how many more are that no entry points to.
+
+        Raises:
+            RecollectError: SOURCE_UNKNOWN.
+        """
+        with self._mutex:
+            self.source(source)
+            quarantine = self._holdings.quarantine
+            return list(quarantine.rows(source)), quarantine.num_unlisted(source)
+
+    def drop_quarantined(
+        self, source: str, file: str | None, row: int | None, *, why: str, actor: str = "service"
+    ) -> tuple[int, int]:
+        """Gives up rows in quarantine: those of a source, of one of its files, or one row.
+
+        Args:
+            source: their source.
+            file: the name of the file as the ledger has it; all files, if None.
+            row: the row of that file; all of its rows, if None.
+            why: why nobody will try them again; it is stored as it is.
+            actor: who gave them up.
+
+        Returns:
+            How many rows, and how many examples that no entry points to. Of 0 nothing is recorded.
+
+        Raises:
+            RecollectError: SOURCE_UNKNOWN; STORAGE_FULL; STORAGE_FAILED.
+        """
+        with self._mutex:
+            rows, num_unlisted = self.quarantined(source)
+            num_rows = sum(
+                file in (None, r.pointer.file) and row in (None, r.pointer.row) for r in rows
+            )
+            num_unlisted = num_unlisted if file is None else 0
+            if num_rows or num_unlisted:
+                body: dict[str, JSON] = {"source": source, "file": file, "row": row, "why": why}
+                counts = {"num_rows": num_rows, "num_unlisted": num_unlisted}
+                self.record(Kind.QUARANTINE_DROPPED, body | counts, actor=actor)
+            return num_rows, num_unlisted
 
     def writer(
         self,
@@ -150,13 +199,14 @@ class ReplayStore:
         """What every source holds, sorted by name."""
         with self._mutex:
             sources = sorted(self._holdings.sources.values(), key=lambda source: source.name)
-            quarantined = dict(self._holdings.num_quarantined)
+            count = self._holdings.quarantine.count
+            quarantined = {source.name: count(source.name) for source in sources}
             segments = list(self._holdings.segments)
         return [
             _summarise(
                 source,
                 [segment for segment in segments if segment.source == source.name],
-                quarantined.get(source.name, 0),
+                quarantined[source.name],
             )
             for source in sources
         ]

@@ -118,6 +118,12 @@ def _requests(site: Site, *, exists: bool) -> dict[str, list[object]]:
         "/recollect.v1.StoreService/Search": [
             store_pb2.SearchRequest(source=source, text="parcel", limit=1)
         ],
+        "/recollect.v1.StoreService/ListQuarantine": [
+            store_pb2.ListQuarantineRequest(source=source)
+        ],
+        "/recollect.v1.StoreService/DropQuarantine": [
+            store_pb2.DropQuarantineRequest(source=source, why="a test")
+        ],
         "/recollect.v1.MixService/CheckMix": [mix_pb2.CheckMixRequest(mix_yaml=mix)],
         "/recollect.v1.MixService/PreviewMix": [mix_pb2.PreviewMixRequest(mix_yaml=mix)],
         "/recollect.v1.MixService/SealPlan": [mix_pb2.SealPlanRequest(mix_yaml=mix)],

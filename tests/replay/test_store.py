@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Example, Message, Pointer, Purpose, Role, Speaker
-from recollect.services.ledger import Ledger
+from recollect.services.ledger import Kind, Ledger
 from recollect.services.replay import ReplayStore, Source
 
 Make = Callable[..., Example]
@@ -353,7 +353,7 @@ def test_what_an_ingest_records_counts_at_once_and_after_a_restart(
     store: ReplayStore, ledger: Ledger
 ) -> None:
     for count in (2, 3):
-        store.record_ingest({"source": "support", "num_quarantined": count})
+        store.record(Kind.INGEST_FINISHED, {"source": "support", "num_quarantined": count})
     assert store.sources()[0].num_quarantined == 5
     assert ReplayStore.open(store.folder, ledger).sources()[0].num_quarantined == 5
 

@@ -11,7 +11,7 @@ import pytest
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.client import connect, error_from
-from recollect.services.store_service import MAX_POINTERS
+from recollect.services.tally import MAX_POINTERS
 from recollect.v1 import store_pb2
 from recollect.v1.store_pb2_grpc import StoreServiceStub
 

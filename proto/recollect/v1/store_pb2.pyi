@@ -298,16 +298,20 @@ class IngestHeader(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SOURCE_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Name of a registered source."""
+    retry: _builtins.bool
+    """True where rows in quarantine are tried again: those that are accepted leave it."""
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
+        retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -405,6 +409,7 @@ class IngestResponse(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     NUM_CHARACTERS_FIELD_NUMBER: _builtins.int
+    NUM_RELEASED_FIELD_NUMBER: _builtins.int
     num_read: _builtins.int
     """Examples read."""
     num_stored: _builtins.int
@@ -417,6 +422,8 @@ class IngestResponse(_message.Message):
     """True on the last answer: everything counted is durable."""
     num_characters: _builtins.int
     """Characters of text read."""
+    num_released: _builtins.int
+    """On the last answer to a retry: rows that left the quarantine."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindingCount]:
         """Identifiers replaced, by type, sorted by type."""
@@ -436,10 +443,11 @@ class IngestResponse(_message.Message):
         quarantined: _abc.Iterable[Global___Quarantined] | None = ...,
         done: _builtins.bool = ...,
         num_characters: _builtins.int = ...,
+        num_released: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "findings", b"findings", "num_characters", b"num_characters", "num_duplicates", b"num_duplicates", "num_quarantined", b"num_quarantined", "num_read", b"num_read", "num_stored", b"num_stored", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "findings", b"findings", "num_characters", b"num_characters", "num_duplicates", b"num_duplicates", "num_quarantined", b"num_quarantined", "num_read", b"num_read", "num_released", b"num_released", "num_stored", b"num_stored", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -478,7 +486,7 @@ class SourceSummary(_message.Message):
     num_segments: _builtins.int
     """Segments it is made of."""
     num_quarantined: _builtins.int
-    """Examples quarantined."""
+    """In quarantine now: rows that the ledger points to, and examples that it only counts."""
     @_builtins.property
     def source(self) -> Global___Source:
         """The source."""
@@ -745,3 +753,161 @@ class PreviewResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewResponse: _TypeAlias = PreviewResponse  # noqa: Y015
+
+@_typing.final
+class ListQuarantineRequest(_message.Message):
+    """Asks what is in quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Name of the source; empty for all."""
+    file: _builtins.str
+    """Only rows of the input with this name, without its folder; empty for all."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuarantineRequest: _TypeAlias = ListQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class QuarantinedRow(_message.Message):
+    """A row that is in quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INGEST_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why it was not stored; never its text."""
+    ingest: _builtins.int
+    """Sequence number of the ledger's entry of the ingestion that kept it out."""
+    time: _builtins.str
+    """When that was recorded: RFC 3339, UTC."""
+    @_builtins.property
+    def pointer(self) -> Global___Pointer:
+        """Where it came from; identifiers in the name of the file are replaced."""
+
+    def __init__(
+        self,
+        *,
+        pointer: Global___Pointer | None = ...,
+        reason: _builtins.str = ...,
+        ingest: _builtins.int = ...,
+        time: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "pointer", b"pointer", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantinedRow: _TypeAlias = QuarantinedRow  # noqa: Y015
+
+@_typing.final
+class ListQuarantineResponse(_message.Message):
+    """Some of the rows of one source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    NUM_UNLISTED_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Name of the source."""
+    num_unlisted: _builtins.int
+    """Examples of the source that are in quarantine as well, to which no entry points: an ingestion
+    lists its first 100,000. The same in every answer about a source; 0 where a file was named.
+    """
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedRow]:
+        """The rows, by name of the file and row."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        rows: _abc.Iterable[Global___QuarantinedRow] | None = ...,
+        num_unlisted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_unlisted", b"num_unlisted", "rows", b"rows", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuarantineResponse: _TypeAlias = ListQuarantineResponse  # noqa: Y015
+
+@_typing.final
+class DropQuarantineRequest(_message.Message):
+    """Asks to give up rows in quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Name of the source."""
+    file: _builtins.str
+    """Only rows of the input with this name, without its folder; empty for all of the source."""
+    row: _builtins.int
+    """Only this row of that input."""
+    why: _builtins.str
+    """Why nobody will try them again, for the ledger; identifiers in it are replaced."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        file: _builtins.str = ...,
+        row: _builtins.int | None = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_row", b"_row", "row", b"row"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_row", b"_row", "file", b"file", "row", b"row", "source", b"source", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__row: _TypeAlias = _typing.Literal["row"]  # noqa: Y015
+    _WhichOneofArgType__row: _TypeAlias = _typing.Literal["_row", b"_row"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__row) -> _WhichOneofReturnType__row | None: ...
+
+Global___DropQuarantineRequest: _TypeAlias = DropQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class DropQuarantineResponse(_message.Message):
+    """Says what was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_ROWS_FIELD_NUMBER: _builtins.int
+    NUM_UNLISTED_FIELD_NUMBER: _builtins.int
+    num_rows: _builtins.int
+    """Rows that the ledger pointed to."""
+    num_unlisted: _builtins.int
+    """Examples that it only counted."""
+    def __init__(
+        self,
+        *,
+        num_rows: _builtins.int = ...,
+        num_unlisted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_rows", b"num_rows", "num_unlisted", b"num_unlisted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropQuarantineResponse: _TypeAlias = DropQuarantineResponse  # noqa: Y015

@@ -65,6 +65,16 @@ class StoreServiceStub:
                 request_serializer=recollect_dot_v1_dot_store__pb2.PreviewRequest.SerializeToString,
                 response_deserializer=recollect_dot_v1_dot_store__pb2.PreviewResponse.FromString,
                 _registered_method=True)
+        self.ListQuarantine = channel.unary_stream(
+                '/recollect.v1.StoreService/ListQuarantine',
+                request_serializer=recollect_dot_v1_dot_store__pb2.ListQuarantineRequest.SerializeToString,
+                response_deserializer=recollect_dot_v1_dot_store__pb2.ListQuarantineResponse.FromString,
+                _registered_method=True)
+        self.DropQuarantine = channel.unary_unary(
+                '/recollect.v1.StoreService/DropQuarantine',
+                request_serializer=recollect_dot_v1_dot_store__pb2.DropQuarantineRequest.SerializeToString,
+                response_deserializer=recollect_dot_v1_dot_store__pb2.DropQuarantineResponse.FromString,
+                _registered_method=True)
 
 
 class StoreServiceServicer:
@@ -115,6 +125,20 @@ class StoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQuarantine(self, request, context):
+        """Lists the rows that were kept out of the store and have not been accepted or given up since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropQuarantine(self, request, context):
+        """Records that rows in quarantine are given up: nobody will try them again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +171,16 @@ def add_StoreServiceServicer_to_server(servicer, server):
                     servicer.Preview,
                     request_deserializer=recollect_dot_v1_dot_store__pb2.PreviewRequest.FromString,
                     response_serializer=recollect_dot_v1_dot_store__pb2.PreviewResponse.SerializeToString,
+            ),
+            'ListQuarantine': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListQuarantine,
+                    request_deserializer=recollect_dot_v1_dot_store__pb2.ListQuarantineRequest.FromString,
+                    response_serializer=recollect_dot_v1_dot_store__pb2.ListQuarantineResponse.SerializeToString,
+            ),
+            'DropQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropQuarantine,
+                    request_deserializer=recollect_dot_v1_dot_store__pb2.DropQuarantineRequest.FromString,
+                    response_serializer=recollect_dot_v1_dot_store__pb2.DropQuarantineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +346,60 @@ class StoreService:
             '/recollect.v1.StoreService/Preview',
             recollect_dot_v1_dot_store__pb2.PreviewRequest.SerializeToString,
             recollect_dot_v1_dot_store__pb2.PreviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/recollect.v1.StoreService/ListQuarantine',
+            recollect_dot_v1_dot_store__pb2.ListQuarantineRequest.SerializeToString,
+            recollect_dot_v1_dot_store__pb2.ListQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recollect.v1.StoreService/DropQuarantine',
+            recollect_dot_v1_dot_store__pb2.DropQuarantineRequest.SerializeToString,
+            recollect_dot_v1_dot_store__pb2.DropQuarantineResponse.FromString,
             options,
             channel_credentials,
             insecure,

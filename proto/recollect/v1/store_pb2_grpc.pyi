@@ -48,6 +48,10 @@ class StoreServiceStub:
     """Finds the stored examples nearest in content to a text, which is de-identified first."""
     Preview: _grpc.UnaryUnaryMultiCallable[_store_pb2.PreviewRequest, _store_pb2.PreviewResponse]
     """Shows what de-identification makes of a text; stores nothing."""
+    ListQuarantine: _grpc.UnaryStreamMultiCallable[_store_pb2.ListQuarantineRequest, _store_pb2.ListQuarantineResponse]
+    """Lists the rows that were kept out of the store and have not been accepted or given up since."""
+    DropQuarantine: _grpc.UnaryUnaryMultiCallable[_store_pb2.DropQuarantineRequest, _store_pb2.DropQuarantineResponse]
+    """Records that rows in quarantine are given up: nobody will try them again."""
 
 @_typing.type_check_only
 class StoreServiceAsyncStub(StoreServiceStub):
@@ -69,6 +73,10 @@ class StoreServiceAsyncStub(StoreServiceStub):
     """Finds the stored examples nearest in content to a text, which is de-identified first."""
     Preview: _aio.UnaryUnaryMultiCallable[_store_pb2.PreviewRequest, _store_pb2.PreviewResponse]  # type: ignore[assignment]
     """Shows what de-identification makes of a text; stores nothing."""
+    ListQuarantine: _aio.UnaryStreamMultiCallable[_store_pb2.ListQuarantineRequest, _store_pb2.ListQuarantineResponse]  # type: ignore[assignment]
+    """Lists the rows that were kept out of the store and have not been accepted or given up since."""
+    DropQuarantine: _aio.UnaryUnaryMultiCallable[_store_pb2.DropQuarantineRequest, _store_pb2.DropQuarantineResponse]  # type: ignore[assignment]
+    """Records that rows in quarantine are given up: nobody will try them again."""
 
 class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """The replay store: raw examples in, de-identified segments out."""
@@ -123,5 +131,21 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_store_pb2.PreviewResponse, _abc.Awaitable[_store_pb2.PreviewResponse]]:
         """Shows what de-identification makes of a text; stores nothing."""
+
+    @_abc_1.abstractmethod
+    def ListQuarantine(
+        self,
+        request: _store_pb2.ListQuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_store_pb2.ListQuarantineResponse], _abc.AsyncIterator[_store_pb2.ListQuarantineResponse]]:
+        """Lists the rows that were kept out of the store and have not been accepted or given up since."""
+
+    @_abc_1.abstractmethod
+    def DropQuarantine(
+        self,
+        request: _store_pb2.DropQuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_pb2.DropQuarantineResponse, _abc.Awaitable[_store_pb2.DropQuarantineResponse]]:
+        """Records that rows in quarantine are given up: nobody will try them again."""
 
 def add_StoreServiceServicer_to_server(servicer: StoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
