@@ -26,6 +26,7 @@ from ...mixer.errors import Reason, RecollectError
 from .engine import BlankEngine, ContextRule, forbid_look_ups
 from .finding import Finding
 from .gates import GatedRecognizer, gated
+from .hidden import CROSSING, encoded_texts, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .plainest import PLAINEST
@@ -96,9 +97,15 @@ class Detector:
             _seal(recognizer, policy.regex_timeout_seconds)
         seconds = policy.regex_timeout_seconds
         self._quasi = None if "quasi" in without else QuasiPatternRecognizer(seconds)
+        self._blank = BlankEngine()
+        self._crossing = [
+            r
+            for r in self._recognizers
+            if CROSSING & set(r.supported_entities) and not isinstance(r, TaggerRecognizer)
+        ]
         self._analyzer = AnalyzerEngine(
             registry=RecognizerRegistry(recognizers=self._recognizers, supported_languages=["en"]),
-            nlp_engine=BlankEngine(),
+            nlp_engine=self._blank,
             supported_languages=["en"],
             context_aware_enhancer=ContextRule(),
         )
@@ -173,16 +180,43 @@ class Detector:
             raise _broken(f"a recognizer failed with {type(error).__name__}") from None
 
     def _analyze(self, text: str) -> list[tuple[RecognizerResult, str]]:
-        """What the recognizers find, and at which stage."""
+        """What the recognizers find, in the text and hidden in it, and at which stage."""
+        return [*self._read(text), *self._over_lines(text), *self._encoded(text)]
+
+    def _over_lines(self, text: str) -> Iterator[tuple[RecognizerResult, str]]:
+        """Identifiers of which one half ends a line and the other begins the next."""
+        for joined in joined_lines(text):
+            artifacts = self._blank.process_text(joined.text, "en")
+            for recognizer in self._crossing:
+                with _refusing():
+                    results = recognizer.analyze(joined.text, [*CROSSING], artifacts)
+                for r in results:
+                    span = joined.span(r.start, r.end)
+                    if span and self._counts(r) and joined.is_telling(*_told(r)):
+                        yield RecognizerResult(r.entity_type, *span, r.score), "pattern"
+
+    def _encoded(self, text: str) -> Iterator[tuple[RecognizerResult, str]]:
+        """Runs of Base64 that say something with an identifier in it."""
+        for start, end, said in encoded_texts(text):
+            results = self._read(said)
+            if results:
+                best, stage = max(results, key=lambda found: found[0].score)
+                yield RecognizerResult(best.entity_type, start, end, best.score), stage
+
+    def _counts(self, result: RecognizerResult) -> bool:
+        policy = self._policy
+        return result.entity_type in policy.entities and result.score >= policy.score_threshold
+
+    def _read(self, text: str) -> list[tuple[RecognizerResult, str]]:
         with _refusing():
             # The tagger's scores are probabilities with a threshold of their own.
             results = self._analyzer.analyze(text, language="en", score_threshold=0.0)
-        least, wanted = self._policy.score_threshold, self._policy.entities
         staged = ((r, "tagger" if _name_of(r) == TAGGER else "pattern") for r in results)
+        wanted = self._policy.entities
         return [
             (result, stage)
             for result, stage in staged
-            if result.entity_type in wanted and (result.score >= least or stage == "tagger")
+            if self._counts(result) or (stage == "tagger" and result.entity_type in wanted)
         ]
 
     def _analyze_quasi(self, text: str) -> list[tuple[RecognizerResult, str]]:
@@ -205,6 +239,10 @@ def _refusing() -> Iterator[None]:
             f"A recognizer failed with {type(error).__name__}.",
             fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
         ) from None
+
+
+def _told(result: RecognizerResult) -> tuple[str, int, float]:
+    return result.entity_type, result.start, result.score
 
 
 def _name_of(result: RecognizerResult) -> str:
@@ -244,14 +282,19 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
     stock = [r for r in registry.recognizers if type(r).__name__ not in _NOT_STOCK]
     seconds = policy.regex_timeout_seconds
     every = [
-        *(SealedIbanRecognizer(seconds) if isinstance(r, IbanRecognizer) else r for r in stock),
+        *(
+            SealedIbanRecognizer(seconds)
+            if isinstance(r, IbanRecognizer)
+            else gated(r, policy.score_threshold)
+            for r in stock
+        ),
         DensePhoneRecognizer(policy.phone_regions),
         PersonRecognizer(seconds),
         TaggerRecognizer(policy.tagger_threshold),
         *own_recognizers(),
     ]
     return [
-        gated(r, policy.score_threshold)
+        r
         for r in every
         if policy.entities & set(r.supported_entities) and _stage_of(r) not in without
     ]

@@ -67,6 +67,7 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("DATE_OF_BIRTH", _BIRTH_DATES, _IGNORE_CASE),
         _recognizer("USERNAME", _USERNAMES, _IGNORE_CASE),
         _recognizer("URL", _URLS, _IGNORE_CASE),
+        _recognizer("EMAIL_ADDRESS", _SPOKEN_EMAILS, _IGNORE_CASE),
         _recognizer("ADDRESS", ADDRESSES, _EXACT_CASE),
         _recognizer("ADDRESS", ADDRESSES_ANY_CASE, _IGNORE_CASE),
         _recognizer("VEHICLE_PLATE", PLATES, _EXACT_CASE),
@@ -228,6 +229,20 @@ _USERNAMES = (
         r"(?<![\w.-])[\w.-]{2,40}@(?:ybl|upi|paytm|axl|ibl|apl|ok(?:axis|sbi|icici|hdfcbank)|"
         r"sbi|icici|hdfcbank)\b(?!\.\w)",
         0.7,
+    ),
+)
+_SPOKEN_EMAILS = (
+    Pattern(
+        "at in brackets",
+        r"(?<![\w.])[\w.+-]{2,40} ?[\[({<] ?at ?[\])}>] ?[\w-]{2,40}"
+        r"(?:(?:\.| ?[\[({<] ?dot ?[\])}>] ?)[\w-]{2,24}){1,3}(?!\w)",
+        0.8,
+    ),
+    Pattern(
+        "at and dot",
+        r"\b\w[\w-]{1,30}(?: dot [\w-]{1,30}){0,3} at [\w-]{2,30}(?: dot [\w-]{2,30}){0,2} dot "
+        r"(?:com|net|org|co|uk|in|io|edu|de|fr|es|it|info|gov|us|ca|au)(?: dot uk)?\b",
+        0.6,
     ),
 )
 _URLS = (Pattern("url", r"(?<![\w@])(?:https?://|www\.)[^\s<>\"'()\[\]{}|\\^`]{3,}", 0.6),)

@@ -40,7 +40,8 @@ class Shadow:
 def _plain(character: str) -> str:
     """What a character looks like: nothing, one ASCII character, or itself."""
     category = unicodedata.category(character)
-    if category == "Cf":
+    if category == "Cf" or character == "\0":
+        # UTF-16 that was read as something else has a zero byte behind each letter.
         return ""
     if category == "Zs":
         return " "
@@ -107,7 +108,7 @@ def shadow_of(text: str) -> Shadow:
         for escape, shown in _ESCAPES:
             text = text.replace(escape, shown)
     widths = _references(text)
-    if text.isascii() and not widths:
+    if text.isascii() and not widths and "\0" not in text:
         return Shadow(text=text, offsets=None)
     plain = [_plain(character) for character in _undisguised(text)]
     for place, (width, shown) in widths.items():

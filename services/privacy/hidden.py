@@ -1,0 +1,120 @@
+"""Hidden identifiers: those that a line break cuts in two, and those within Base64 (RFC 4648).
+
+Patterns read one line. Where a line ends in what may be half an identifier, they read it again with
+its other half; where a text is encoded in a text, they read what it says.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# The white space and the quotation marks of mails that stand between two lines.
+_BREAK = re.compile(r"(?<=\S)[ \t]*\r?\n[ \t>|]*(?=\S)")
+_SPAN = 48
+"""Characters of each line that are read again."""
+_JOINTS = "@.-_+/:"
+_UNMISTAKABLE = frozenset({"EMAIL_ADDRESS", "MAC_ADDRESS", "UUID"})
+CROSSING = _UNMISTAKABLE | {
+    "CREDIT_CARD", "CRYPTO", "IBAN_CODE", "NATIONAL_ID", "ORDER_ID", "PHONE_NUMBER", "US_SSN",
+}  # fmt: skip
+"""Entity types that are looked for over the end of a line."""
+_CHECKED = 0.99
+"""Score of what has passed a check digit."""
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
+    r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,8192}={0,2}(?![A-Za-z0-9+/=_-])"
+)
+_URL_SAFE = str.maketrans("-_", "+/")
+_LEAST_READABLE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Two halves of a text as one line, with the way back."""
+
+    text: str
+    cut: int
+    """Where the second half begins in the joined text."""
+    glue: int
+    """Characters between the halves."""
+    first: int
+    """Place of the first half in the text."""
+    second: int
+    """Place of the second half."""
+
+    def is_telling(self, entity_type: str, start: int, score: float) -> bool:
+        """Whether a finding across the halves is one: columns of numbers stand over one another."""
+        joint = self.text[self.cut - self.glue - 1] in "-/" or self.text[self.cut] in "-/"
+        return (
+            entity_type in _UNMISTAKABLE
+            or (score >= _CHECKED and any(map(str.isalpha, self.text[: self.cut])))
+            or joint
+            or self.text[start] == "+"
+        )
+
+    def span(self, start: int, end: int) -> tuple[int, int] | None:
+        """The span in the text of one in the joined halves; None if it lies in one of them."""
+        if start >= self.cut - self.glue or end <= self.cut:
+            return None
+        return self.first + start, self.second + end - self.cut
+
+
+def joined_lines(text: str) -> Iterator[Joined]:
+    """Every place where the end of a line and the next may be one identifier."""
+    for match in _BREAK.finditer(text):
+        start, stop = match.span()
+        before = text[max(0, start - _SPAN) : start]
+        before = before[before.rfind("\n") + 1 :]
+        after = text[stop : stop + _SPAN].partition("\n")[0]
+        for glue in _glues(before.split()[-1], after.split()[0]):
+            line = before + glue
+            yield Joined(line + after, len(line), len(glue), start - len(before), stop)
+
+
+def _glues(left: str, right: str) -> list[str]:
+    """By what two words over a line break may belong together, if at all."""
+    numbers = left[-1].isdigit() and right[0].isdigit()
+    if numbers:
+        return ["", " "]
+    if "@" in left or left[-1] == "@" or right[0] == "@":
+        return [""]
+    if "@" in right:
+        # "write to / rosa@…" is no address "torosa@…".
+        return [""] if any(c.isdigit() or c in _JOINTS for c in left) else []
+    digits = any(map(str.isdigit, left)) and any(map(str.isdigit, right))
+    if digits and (left[-1] in _JOINTS or right[0] in _JOINTS):
+        return [""]
+    return ["", " "] if digits and left.isalnum() and right[:4].isalnum() else []
+
+
+def encoded_texts(text: str) -> Iterator[tuple[int, int, str]]:
+    """Each run of Base64 that is text: where it begins, where it ends, and what it says."""
+    for match in _BASE64.finditer(text):
+        said = _decoded(match.group())
+        if said is not None:
+            yield match.start(), match.end(), said
+
+
+def _decoded(run: str) -> str | None:
+    plain = "".join(run.split()).translate(_URL_SAFE).rstrip("=")
+    try:
+        raw = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (NotBase64, ValueError):
+        return None
+    try:
+        said = raw.decode(_charset(raw))
+    except UnicodeDecodeError:
+        return None
+    # Random letters seldom decode to letters and spaces.
+    readable = sum(c.isprintable() or c.isspace() for c in said)
+    return said if said and readable >= _LEAST_READABLE * len(said) else None
+
+
+def _charset(raw: bytes) -> str:
+    if raw.count(0) * 3 < len(raw):
+        return "utf-8"
+    return "utf-16-be" if raw[::2].count(0) > raw[1::2].count(0) else "utf-16-le"

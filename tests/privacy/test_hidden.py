@@ -1,0 +1,119 @@
+"""Identifiers over the end of a line, and within Base64."""
+
+from base64 import b64encode, urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recollect.services.privacy import Deidentifier, Policy
+from recollect.services.privacy.hidden import encoded_texts, joined_lines
+
+from .conftest import KEY
+
+DEIDENTIFIER = Deidentifier(Policy(), KEY, without=frozenset({"tagger"}))
+EMAIL = "rosa.achterberg@mail.example.net"
+
+
+def _left(text: str) -> str:
+    return DEIDENTIFIER.preview(text).text
+
+
+@pytest.mark.parametrize("cut", range(1, len(EMAIL)))
+def test_an_address_cut_anywhere_leaves_nothing_of_its_name(cut: int) -> None:
+    out = _left(f"Please write to {EMAIL[:cut]}\n{EMAIL[cut:]} if you can")
+    # Without a dot or a digit before the break, a first name looks like any word.
+    if cut > len("rosa"):
+        assert "acht" not in out and "mail." not in out
+    assert out.startswith("Please write to ") and out.endswith(" if you can")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my card 4111 1111\n1111 1111 was charged",
+        "my card 411111\n1111111111 was charged",
+        "> my card 4111-1111-\n> 1111-1111 was charged",
+        "iban GB82 WEST 1234\n5698 7654 32 ok",
+        "call +1 202-555-\n0143 ok",
+        "call +1 202\n555-0143 ok",
+        "ssn 219-09-\n9999 ok",
+    ],
+)
+def test_a_number_over_two_lines_is_replaced_on_both(text: str) -> None:
+    out = _left(text)
+    assert out.count("\n") == 1
+    # A card's first digits tell its network: those of tests begin alike.
+    numbers = ("1111 1111 ", "1111111111", "1111-1111", "WEST", "5698", "0143", "9999")
+    assert not any(number in out for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12345678\n23456789\n41111111\n11111111",
+        "Thanks\nfor 4111 1111\nand 1111 1111 more",
+        "1.5\n2.5\n3.5",
+        "total 2024-\n2025",
+        "a - b\nc - d",
+    ],
+)
+def test_columns_and_quantities_stay(text: str) -> None:
+    assert _left(text) == text
+
+
+def test_the_word_before_an_address_on_its_own_line_stays() -> None:
+    assert _left(f"Thanks, write to\n{EMAIL}").startswith("Thanks, write to\n")
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("said", [EMAIL, "card 4111 1111 1111 1111", "my name is Rosalind Acht"])
+def test_base64_that_says_an_identifier_is_replaced(
+    said: str, charset: str, encode: object
+) -> None:
+    assert callable(encode)
+    run = encode(said.encode(charset)).decode()
+    for text in (f"token {run} sent", f"?t={run}", f"({run.rstrip('=')})"):
+        assert run.rstrip("=") not in _left(text)
+
+
+def test_base64_of_a_mail_with_line_breaks_is_replaced() -> None:
+    run = b64encode(
+        f"Dear all, do write to {EMAIL} whenever you like, we are there.".encode()
+    ).decode()
+    wrapped = "\n".join(run[i : i + 76] for i in range(0, len(run), 76))
+    out = _left(f"Attached:\n\n{wrapped}\n\nBye")
+    assert not any(line.rstrip("=") in out for line in wrapped.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AbstractFactoryBeanProcessor internationalizations",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "token " + b64encode(b"hello there, nobody at all").decode(),
+        "data:image/png;base64," + b64encode(bytes(range(256))).decode(),
+    ],
+)
+def test_what_says_nothing_of_anybody_stays(text: str) -> None:
+    assert [*encoded_texts(text)] == [] or _left(text) == text
+
+
+@given(st.text(alphabet="a1@.- \n\t>", max_size=60))
+def test_spans_over_lines_lead_back_to_the_text(text: str) -> None:
+    for joined in joined_lines(text):
+        span = joined.span(0, len(joined.text))
+        assert span is not None
+        start, end = span
+        first = text[start : joined.first + joined.cut - joined.glue]
+        assert joined.text == first + " " * joined.glue + text[joined.second : end]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rosa.acht [at] mail [dot] example.net", "rosa.acht(at)mail.example.net",
+     "it's rosa dot acht at mail dot com"],
+)  # fmt: skip
+def test_an_address_as_it_is_spoken_is_replaced(text: str) -> None:
+    assert "acht" not in _left(text)
