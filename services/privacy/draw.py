@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -137,3 +138,15 @@ class Draw:
     def _syllables(self, value: str, label: str, ends: tuple[str, ...]) -> str:
         parts = (_CONSONANTS, _MIDDLES, ends)
         return "".join(self.choice(value, part, f"{label}{i}") for i, part in enumerate(parts))
+
+
+def is_invented(word: str) -> bool:
+    """Whether a draw could have made the name, a first name or a surname, in any case."""
+    return _INVENTED.fullmatch(word.lower()) is not None
+
+
+_INVENTED = re.compile(
+    "".join(
+        f"(?:{'|'.join(part)})" for part in (_CONSONANTS, _MIDDLES, _SURNAME_ENDS + _FIRST_ENDS)
+    )
+)

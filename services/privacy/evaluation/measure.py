@@ -37,6 +37,16 @@ class Rate:
         k, n = self.num_hits, self.num_all
         return float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
 
+    def at_most(self, confidence: float) -> float:
+        """Upper end of the one-sided interval."""
+        k, n = self.num_hits, self.num_all
+        return float(beta.ppf(confidence, k + 1, n - k)) if k < n else 1.0
+
+    def at_least(self, confidence: float) -> float:
+        """Lower end of the one-sided interval."""
+        k, n = self.num_hits, self.num_all
+        return float(beta.ppf(1 - confidence, k, n - k + 1)) if k else 0.0
+
     def to_json(self) -> dict[str, float | int | None]:
         """Value, bounds and count as plain data; no value where there is nothing to count."""
         value = self.value if self.num_all else None
