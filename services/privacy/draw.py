@@ -71,24 +71,9 @@ _SURNAME_ENDS = (
     "dale",
     "gate",
 )
-_FIRST_ENDS = (
-    "a",
-    "ia",
-    "ine",
-    "is",
-    "o",
-    "us",
-    "an",
-    "en",
-    "ette",
-    "ian",
-    "ina",
-    "ira",
-    "on",
-    "ela",
-    "ic",
-    "ys",
-)
+_FEMALE_ENDS = ("a", "ia", "ine", "ette", "ina", "ira", "ela", "ys")
+_MALE_ENDS = ("o", "us", "an", "en", "ian", "on", "ic", "is")
+_FIRST_ENDS = _FEMALE_ENDS + _MALE_ENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +116,10 @@ class Draw:
         """An invented surname: one of 6,400, so that it is hardly anybody's."""
         return self._syllables(value, "surname", _SURNAME_ENDS).title()
 
-    def first_name(self, value: str) -> str:
-        """An invented first name: one of 5,120."""
-        return self._syllables(value, "first", _FIRST_ENDS).title()
+    def first_name(self, value: str, sex: str = "") -> str:
+        """An invented first name: one of 5,120, or of 2,560 of one sex, `female` or `male`."""
+        ends = {"female": _FEMALE_ENDS, "male": _MALE_ENDS}.get(sex, _FIRST_ENDS)
+        return self._syllables(value, "first", ends).title()
 
     def _syllables(self, value: str, label: str, ends: tuple[str, ...]) -> str:
         parts = (_CONSONANTS, _MIDDLES, ends)

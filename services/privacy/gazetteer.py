@@ -18,6 +18,10 @@ class Gazetteer:
 
     first_names: frozenset[str]
     surnames: frozenset[str]
+    female_names: frozenset[str]
+    """First names that only women bear, as far as is known."""
+    male_names: frozenset[str]
+    """First names that only men bear, as far as is known."""
     word_names: frozenset[str]
     """Names that are ordinary words too: no evidence of a person on their own."""
 
@@ -48,6 +52,8 @@ def gazetteer() -> Gazetteer:
     return Gazetteer(
         first_names=_read("first_names.txt"),
         surnames=_read("surnames.txt"),
+        female_names=_read("female_names.txt"),
+        male_names=_read("male_names.txt"),
         word_names=_read("word_names.txt"),
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unicodedata import decimal
 
 import regex
 
-from .draw import Draw
-from .gazetteer import HONORIFICS, PARTICLES
+from .draw import DIGITS, Draw
+from .gazetteer import HONORIFICS, PARTICLES, gazetteer
 from .standins_national import make_national_id
 from .standins_quasi import QUASI_MAKERS, like
+from .standins_scripts import in_script_of
 from .standins_time import TIME_MAKERS
 
 _SHORTEST_NAME = 2
@@ -71,16 +73,28 @@ def make_person(value: str, draw: Draw) -> str:
         if len(word) == 1:
             return draw.choice(lowered, "ABCDEGHJKLMNPRSTVW", "initial")
         given = index == first and not (titled and last == 1)
-        new = draw.first_name(lowered) if given else draw.surname(lowered)
-        return like(word, new)
+        new = _first_name(lowered, draw) if given else draw.surname(lowered)
+        return in_script_of(word, like(word, new))
 
     return str(_WORD.sub(word_for, value))
+
+
+def _first_name(word: str, draw: Draw) -> str:
+    """An invented first name of the same sex, where the word is known for one."""
+    names = gazetteer()
+    sex = "female" if word in names.female_names else "male" if word in names.male_names else ""
+    return draw.first_name(word, sex)
 
 
 def make_surname(value: str, draw: Draw) -> str:
     """A surname for a surname that stands alone: the one it has behind a first name."""
     person = Draw(draw.key, "PERSON", draw.attempt)
-    return str(_WORD.sub(lambda m: like(m.group(), person.surname(m.group().lower())), value))
+
+    def word_for(match: regex.Match[str]) -> str:
+        word: str = match.group()
+        return in_script_of(word, like(word, person.surname(word.lower())))
+
+    return str(_WORD.sub(word_for, value))
 
 
 def make_email(value: str, draw: Draw) -> str:
@@ -88,6 +102,8 @@ def make_email(value: str, draw: Draw) -> str:
 
     rosa.acht@… becomes the stand-ins of Rosa and of Acht, as they stand elsewhere in the text.
     """
+    # Without the line breaks that may cut it in two.
+    value = "".join(value.split())
     local, _, _ = value.lower().partition("@")
     words = _WORD.findall(local)
     person = Draw(draw.key, "PERSON", draw.attempt)
@@ -95,9 +111,9 @@ def make_email(value: str, draw: Draw) -> str:
     if not words or len(words[0]) < _SHORTEST_NAME:
         name = f"{draw.first_name(seed)}.{draw.surname(seed)}{draw.digits(seed, 2)}"
     elif len(words) == 1:
-        name = f"{person.first_name(words[0])}{draw.digits(seed, 2)}"
+        name = f"{_first_name(words[0], person)}{draw.digits(seed, 2)}"
     else:
-        name = f"{person.first_name(words[0])}.{person.surname(words[-1])}"
+        name = f"{_first_name(words[0], person)}.{person.surname(words[-1])}"
         # Two people of one name have addresses that differ by more than their names.
         name += draw.digits(seed, 2) if any(map(str.isdigit, local)) else ""
     return f"{name.lower()}@example.com"
@@ -215,15 +231,45 @@ def make_address(value: str, draw: Draw) -> str:
         nonlocal position
         position += 1
         part: str = match.group()
+        if _POSTCODE.fullmatch(part):
+            return _postcode(part, draw)
         if part.isdigit():
             return _numberlike(part, draw, seed, position)
         if part.lower() in kept:
             return part
         if len(part) <= 2:
             return "".join(_same_sort(c, draw, seed, f"{position}.{i}") for i, c in enumerate(part))
-        return like(part, draw.surname(part.lower()))
+        return in_script_of(part, like(part, draw.surname(part.lower())))
 
-    return str(regex.sub(r"\d+|[^\W\d_]+", part_for, value))
+    return str(_ADDRESS_PART.sub(part_for, value))
+
+
+_POSTCODE = regex.compile(r"[A-Za-z]{1,2}\d[A-Za-z\d]? ?\d[A-Za-z]{2}|\d{5,6}|\d{5}-\d{4}")
+_ADDRESS_PART = regex.compile(rf"\b(?:{_POSTCODE.pattern})\b|\d+|[^\W\d_]+")
+
+
+def _postcode(part: str, draw: Draw) -> str:
+    """The same for the same code in whatever address, and codes that begin alike still do.
+
+    Each character goes by a permutation that those before it choose (as in Xu et al. 2002, for
+    addresses of networks): a region stays a region, and two codes stay two.
+    """
+    # Digits of other scripts are read as what they say.
+    plain = [str(decimal(c)) if c.isdecimal() else c for c in squeeze(part)]
+    new = iter(
+        _permuted(c, DIGITS if c.isdigit() else _LETTERS, "".join(plain[:i]), draw)
+        for i, c in enumerate(plain)
+    )
+    shown = ((next(new), c) if c.isalnum() else (c, c) for c in part)
+    return "".join(n.upper() if c.isupper() else n for n, c in shown)
+
+
+def _permuted(character: str, alphabet: str, before: str, draw: Draw) -> str:
+    order = sorted(alphabet, key=lambda c: draw.number(f"{before}>{c}", 1 << 64, "code"))
+    return order[alphabet.index(character)]
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _numberlike(part: str, draw: Draw, seed: str, position: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date, datetime, timedelta
 
+import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,3 +115,45 @@ def test_a_record_is_consistent_in_itself_and_over_records() -> None:
     assert days[1] - days[0] == timedelta(days=10)
     name = stand_ins[0]["Rosa Acht"].lower().replace(" ", ".")
     assert stand_ins[0]["rosa.acht@mail.example.com"] == f"{name}@example.com"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Иван Петров", "Νίκος Παπαδόπουλος", "דוד כהן", "محمد علي", "अनिल शर्मा", "王小明", "김민수",
+     "やまだ たろう", "ヤマダ", "Հայկ Գրիգորյան", "გიორგი", "สมชาย", "José Acht"],
+)  # fmt: skip
+@given(key=st.binary(min_size=16, max_size=16))
+@settings(max_examples=20)
+def test_a_name_keeps_its_script_and_its_words(name: str, key: bytes) -> None:
+    def scripts(text: str) -> set[str]:
+        return {unicodedata.name(c).split()[0].split("-")[0] for c in text if c.isalpha()}
+
+    new = Surrogates(key).stand_in("PERSON", name)
+    assert scripts(new) == scripts(name)
+    assert len(new.split()) == len(name.split())
+    assert not set(name.split()) & set(new.split())
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_women_and_men_have_names_of_their_own(key: bytes) -> None:
+    surrogates = Surrogates(key)
+    women, men = (
+        {surrogates.stand_in("PERSON", name).split()[0] for name in names}
+        for names in (("Rosalind", "Mary", "Elizabeth"), ("Thomas", "Edward", "Richard"))
+    )
+    assert all(name.endswith(("a", "ine", "ette", "ys")) for name in women)
+    assert all(name.endswith(("o", "s", "n", "c")) for name in men)
+    # As the address of a woman is hers.
+    mail = surrogates.stand_in("EMAIL_ADDRESS", "rosalind.acht@mail.example.com")
+    assert mail.startswith(surrogates.stand_in("PERSON", "Rosalind").lower())
+
+
+@given(st.from_regex(r"[1-9]\d{4}", fullmatch=True), st.sampled_from(["Norwick", "Lindenau"]))
+def test_a_town_and_its_code_stay_together(code: str, town: str) -> None:
+    one = SURROGATES.stand_in("ADDRESS", f"Hauptweg 12, {code} {town}")
+    two = SURROGATES.stand_in("ADDRESS", f"3 Mill Lane, {town}, OH {code}")
+    new_code, new_town = one.rsplit(", ", 1)[1].split()
+    assert two.split(", ")[1] == new_town and two.endswith(new_code)
+    assert SURROGATES.stand_in("ADDRESS", code) == new_code
+    near = SURROGATES.stand_in("ADDRESS", f"{code[:3]}00")
+    assert near[:3] == new_code[:3]
