@@ -20,6 +20,7 @@ from ..v1.connection import (
     open_channel,
     why_unreachable,
 )
+from ..v1.deid_pb2_grpc import DeidServiceStub
 from ..v1.failure import error_info
 from ..v1.mix_pb2_grpc import MixServiceStub
 from ..v1.store_pb2_grpc import StoreServiceStub
@@ -54,6 +55,7 @@ class ServiceClient:
         self.mix = MixServiceStub(channel)
         self.teacher = TeacherServiceStub(channel)
         self.audit = AuditServiceStub(channel)
+        self.deid = DeidServiceStub(channel)
 
 
 @contextmanager

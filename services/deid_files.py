@@ -1,4 +1,4 @@
-"""De-identifies the rows of a JSONL file, in several processes, and goes on where it was cut off.
+"""De-identifies the rows of a JSONL file and goes on where it was cut off, whoever does the work.
 
 A row comes out with its text replaced, or goes into quarantine by its number and the reason. What
 is written until the end lies beside the result under other names, so that a file under its own name
@@ -8,26 +8,40 @@ is always whole.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Protocol
 
 from ..mixer.errors import Reason, RecollectError
-from .deid_rows import Answer, RowDeidentifier, RowOptions
+from .deid_pool import RowPool
+from .deid_rows import Answered, RowOptions
 from .durable import atomic_file, storage
+from .policy_version import PolicyVersion
 
 _GROUP_ROWS = 64
-_AHEAD = 4
-"""Groups under way for each process: memory stays flat, however long the file."""
-_Answered = tuple[list[bytes], list[Answer]]
+
+
+class RowEngine(Protocol):
+    """What de-identifies lines: this process, a few of them, or a service."""
+
+    @property
+    def digest(self) -> str:
+        """Equal digest, equal answers."""
+        ...
+
+    @property
+    def policy(self) -> PolicyVersion:
+        """What the answers are made by."""
+        ...
+
+    def answers(self, groups: Iterator[list[bytes]]) -> Generator[Answered, None, None]:
+        """Each group of lines, in order, with an answer for each of its lines."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -44,25 +58,34 @@ class Applied:
     """What was replaced, by type."""
 
 
-_worker: RowDeidentifier | None = None
-
-
-def _start(options: RowOptions) -> None:
-    global _worker
-    _worker = RowDeidentifier(options)
-
-
-def _work(lines: list[bytes]) -> list[Answer]:
-    assert _worker is not None
-    return [_worker(line) for line in lines]
-
-
 def apply_rows(
     source: Path,
     target: Path,
     options: RowOptions,
     *,
     workers: int = 1,
+    tell: Callable[[Applied], None] = lambda _: None,
+) -> Applied:
+    """De-identifies a JSONL file here; see `apply_through`.
+
+    Args:
+        source: one JSON object a line.
+        target: where the rows are written.
+        options: what of a row is read and written, by which policy and key.
+        workers: processes that work; 1 works in this one.
+        tell: called with the counts so far after every group.
+
+    Raises:
+        RecollectError: as `apply_through`; DEIDENTIFICATION_FAILED where the self-test fails.
+    """
+    return apply_through(source, target, RowPool(options, workers), tell=tell)
+
+
+def apply_through(
+    source: Path,
+    target: Path,
+    engine: RowEngine,
+    *,
     tell: Callable[[Applied], None] = lambda _: None,
 ) -> Applied:
     """De-identifies a JSONL file; `target` appears when every row was dealt with.
@@ -74,13 +97,39 @@ def apply_rows(
     Args:
         source: one JSON object a line.
         target: where the rows are written.
-        options: what of a row is read and written.
-        workers: processes that work; 1 works in this one.
+        engine: what does the work.
         tell: called with the counts so far after every group.
 
     Raises:
         RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file; STORAGE_FULL;
-            STORAGE_FAILED; DEIDENTIFICATION_FAILED where the self-test fails.
+            STORAGE_FAILED; and what the engine raises.
+    """
+    require_files(source, target)
+    job = _Job(source, target, engine.digest)
+    with storage(target), ExitStack() as stack:
+        done = job.resume()
+        lines = stack.enter_context(source.open("rb"))
+        out = stack.enter_context(job.part.open("r+b"))
+        lost = stack.enter_context(job.lost.open("r+b"))
+        lines.seek(done.num_bytes)
+        out.seek(0, os.SEEK_END)
+        lost.seek(0, os.SEEK_END)
+        groups = iter(lambda: list(islice(lines, _GROUP_ROWS)), [])
+        answers = stack.enter_context(closing(engine.answers(groups)))
+        for answered in answers:
+            _write(answered, done, out, lost)
+            job.note(done, out, lost)
+            tell(done)
+    with storage(target):
+        job.finish(done)
+    return done
+
+
+def require_files(source: Path, target: Path) -> None:
+    """Refuses an input that is none, and one that would be overwritten.
+
+    Raises:
+        RecollectError: INPUT_NOT_FOUND, CONFIG_INVALID.
     """
     if not source.is_file():
         raise RecollectError(
@@ -93,123 +142,33 @@ def apply_rows(
             where=str(target),
             fix="Name another file; delete the input yourself once you have looked at the result.",
         )
-    job = _Job(source, target, options)
-    with storage(target), ExitStack() as stack:
-        done = job.resume()
-        lines = stack.enter_context(source.open("rb"))
-        out = stack.enter_context(job.part.open("r+b"))
-        lost = stack.enter_context(job.lost.open("r+b"))
-        lines.seek(done.num_bytes)
-        out.seek(0, os.SEEK_END)
-        lost.seek(0, os.SEEK_END)
-        results = _results(lines, options, workers, stack)
-        for group, answers in results:
-            for line, (new, told) in zip(group, answers, strict=True):
-                done.num_rows += 1
-                done.num_bytes += len(line)
-                if new is not None:
-                    done.num_written += 1
-                    done.findings.update(told)
-                    out.write(new.encode() + b"\n")
-                elif line.strip():
-                    done.quarantined[told["reason"]] += 1
-                    entry = {"row": done.num_rows, **told}
-                    lost.write(json.dumps(entry).encode() + b"\n")
-            job.note(done, out, lost)
-            tell(done)
-    with storage(target):
-        job.finish(done)
-    return done
 
 
-def _results(
-    lines: IO[bytes], options: RowOptions, workers: int, stack: ExitStack
-) -> Iterator[_Answered]:
-    groups = iter(lambda: list(islice(lines, _GROUP_ROWS)), [])
-    if workers <= 1:
-        rows = RowDeidentifier(options)
-        for group in groups:
-            yield group, [rows(line) for line in group]
-        return
-    pool = stack.enter_context(_Pool(workers, options))
-    under_way: deque[tuple[list[bytes], Future[Any]]] = deque()
-    for group in groups:
-        under_way.append((group, pool.submit(group)))
-        if len(under_way) >= workers * _AHEAD:
-            yield pool.answered(*under_way.popleft())
-    while under_way:
-        yield pool.answered(*under_way.popleft())
-
-
-class _Pool:
-    """Processes that work; when one dies, the group that killed it is lost, and no other."""
-
-    def __init__(self, workers: int, options: RowOptions) -> None:
-        self._workers = workers
-        self._options = options
-        self._pool = self._new(workers)
-
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _new(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start,
-            initargs=(self._options,),
-        )
-
-    def submit(self, group: list[bytes]) -> Future[Any]:
-        """Hands a group to a process."""
-        try:
-            return self._pool.submit(_work, group)
-        except BrokenProcessPool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = self._new(self._workers)
-            return self._pool.submit(_work, group)
-
-    def answered(self, group: list[bytes], future: Future[Any]) -> _Answered:
-        """The group and what became of it."""
-        try:
-            return group, future.result()
-        except (BrokenProcessPool, CancelledError):
-            # A dead process takes every group under way with it; alone, each shows whether it was
-            # the one.
-            return group, self._alone(group)
-
-    def _alone(self, group: list[bytes]) -> list[Answer]:
-        answers: list[Answer] = []
-        pool = self._new(1)
-        for line in group:
-            try:
-                answers += pool.submit(_work, [line]).result()
-            except BrokenProcessPool:
-                told = {
-                    "reason": Reason.DEIDENTIFICATION_FAILED.name,
-                    "where": "",
-                    "message": "the process that read it died",
-                }
-                answers.append((None, told))
-                pool.shutdown()
-                pool = self._new(1)
-        pool.shutdown()
-        return answers
+def _write(answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes]) -> None:
+    """Writes what became of a group of lines, and counts it."""
+    for line, (new, told) in zip(*answered, strict=True):
+        done.num_rows += 1
+        done.num_bytes += len(line)
+        if new is not None:
+            done.num_written += 1
+            done.findings.update(told)
+            out.write(new.encode() + b"\n")
+        elif line.strip():
+            done.quarantined[told["reason"]] += 1
+            entry = {"row": done.num_rows, **told}
+            lost.write(json.dumps(entry).encode() + b"\n")
 
 
 class _Job:
     """The files of one job, and how far it is."""
 
-    def __init__(self, source: Path, target: Path, options: RowOptions) -> None:
+    def __init__(self, source: Path, target: Path, digest: str) -> None:
         self._target = target
         self.part = target.with_name(target.name + ".part")
         self.lost = target.with_name(target.name + ".quarantine.part")
         self._state = target.with_name(target.name + ".state")
         stat = source.stat()
-        self._name = [str(source.resolve()), stat.st_size, stat.st_mtime_ns, options.digest]
+        self._name = [str(source.resolve()), stat.st_size, stat.st_mtime_ns, digest]
 
     def resume(self) -> Applied:
         """How far the job was, with the files cut to what was noted."""

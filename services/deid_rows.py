@@ -1,4 +1,8 @@
-"""De-identifies one row: text replaced by name of field, everything else left behind."""
+"""De-identifies one row: text replaced by name of field, everything else left behind.
+
+A row is read, its texts are de-identified, and it is written again. What lies between the first and
+the last may run here or in a service.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..mixer.errors import Reason, RecollectError
-from .privacy import Deidentifier, Policy
+from .policy_version import PolicyVersion
+from .privacy import Policy
+
+if TYPE_CHECKING:
+    from .privacy import Replacement
 
 _DIALOGUES = ("messages", "turns", "conversations")
 _CONTENTS = ("content", "value", "text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowOptions:
-    """What of a row is read, and what is written."""
+class RowLayout:
+    """What of a row is read, and what is written, whoever de-identifies it."""
 
-    policy: Policy
-    key: bytes
     fields: tuple[str, ...] = ("text",)
     """Fields whose text is replaced; of dialogues, `messages` or `turns`, each content."""
     keep: tuple[str, ...] = ("id",)
@@ -33,19 +39,58 @@ class RowOptions:
     spans: bool = False
     """Whether to write where in the input what was found."""
 
+    def digest_with(self, *parts: str) -> str:
+        """Equal digest, equal output; the parts stand for what de-identifies."""
+        read = [self.fields, self.keep, self.identifiers, self.subject, self.spans]
+        return hashlib.sha256(json.dumps([*parts, *read]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowOptions(RowLayout):
+    """What of a row is read and written, and by which policy and key."""
+
+    policy: Policy
+    key: bytes
+
     @property
     def digest(self) -> str:
         """Equal digest, equal output."""
         key = hashlib.sha256(b"rows\x00" + self.key).hexdigest()
-        read = [self.fields, self.keep, self.identifiers, self.subject, self.spans]
-        parts = [self.policy.fingerprint, key, *read]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return self.digest_with(self.policy.fingerprint, key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRow:
+    """A row that was read, and what of it is to be de-identified: raw text."""
+
+    row: Mapping[str, Any]
+    places: Sequence[tuple[Place, str]]
+    """Where text stands, and the text."""
+    known: Sequence[str]
+    subject: str | None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, in order."""
+        return [text for _, text in self.places]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What became of one text of a row."""
+
+    text: str
+    spans: Sequence[Mapping[str, Any]]
+    """As they are written: start, end, class, score, stage, surrogate."""
 
 
 class RowDeidentifier:
     """Turns a line of JSON into another, or into a reason why not."""
 
     def __init__(self, options: RowOptions) -> None:
+        # Here, since whoever only reads and writes rows need not wait for Presidio.
+        from .privacy import Deidentifier
+
         self._options = options
         self._deidentifier = Deidentifier(options.policy, options.key)
         self._deidentifier.prove()
@@ -53,82 +98,138 @@ class RowDeidentifier:
     def __call__(self, line: bytes) -> Answer:
         """(the line to write, findings by type), or (None, reason and message)."""
         try:
-            row = self._read(line)
-            new, counts = self.replaced(row)
-            written = _written(new)
+            new, counts = self.replaced(read_row(line))
+            written = written_row(new)
         except RecollectError as error:
-            return None, {
-                "reason": error.reason.name,
-                "where": error.where or "",
-                "message": error.message,
-            }
+            return refusal(error)
         return written, counts
-
-    def _read(self, line: bytes) -> Mapping[str, Any]:
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise RecollectError(Reason.INPUT_ENCODING, "the row is not UTF-8") from None
-        try:
-            row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
-            raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON") from None
-        if not isinstance(row, dict):
-            raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON object")
-        return row
 
     def replaced(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
         """The row to write, and findings by type.
 
         Raises:
-            RecollectError: INPUT_EMPTY or INPUT_MALFORMED where it holds no text; what
-                `Deidentifier.deidentify` raises.
+            RecollectError: as `opened_row`, and what `Deidentifier.explain` raises.
         """
-        options = self._options
-        places = list(_texts(row, options.fields))
-        if not places:
-            raise RecollectError(
-                Reason.INPUT_EMPTY, f"none of the fields {', '.join(options.fields)} holds text"
-            )
-        known = [str(row[name]) for name in options.identifiers if row.get(name)]
-        subject = row.get(options.subject) if options.subject else None
-        whose = str(subject) if subject else None
-        previews = self._deidentifier.explain([text for _, text in places], known, whose)
-        new: dict[str, Any] = {name: row[name] for name in options.keep if name in row}
-        counts: Counter[str] = Counter()
-        spans = []
-        for (path, _), preview in zip(places, previews, strict=True):
-            _put(new, row, path, preview.text)
-            for replaced in preview.replacements:
-                found = replaced.finding
-                counts[found.entity_type] += 1
-                where = {"field": _spelled(path)} if path != ("text",) else {}
-                spans.append(
-                    {
-                        **where,
-                        "start": found.start,
-                        "end": found.end,
-                        "class": found.entity_type,
-                        "score": found.score,
-                        "stage": found.stage,
-                        "surrogate": replaced.surrogate,
-                    }
-                )
-        if options.spans:
-            new["spans"] = spans
-        new["findings"] = dict(sorted(counts.items()))
-        policy = options.policy
-        new["policy"] = f"{policy.name} {policy.version} {policy.fingerprint[:12]}"
-        return new, dict(counts)
+        opened = opened_row(row, self._options)
+        previews = self._deidentifier.explain(opened.texts, opened.known, opened.subject)
+        parts = [
+            Part(text=p.text, spans=[_span(replaced) for replaced in p.replacements])
+            for p in previews
+        ]
+        counts = Counter(span["class"] for part in parts for span in part.spans)
+        policy = PolicyVersion.of(self._options.policy)
+        return closed_row(opened, self._options, parts, counts, policy), dict(counts)
+
+
+def read_row(line: bytes) -> Mapping[str, Any]:
+    """The row of a line.
+
+    Raises:
+        RecollectError: INPUT_ENCODING, INPUT_MALFORMED.
+    """
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RecollectError(Reason.INPUT_ENCODING, "the row is not UTF-8") from None
+    try:
+        row = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON") from None
+    if not isinstance(row, dict):
+        raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON object")
+    return row
+
+
+def opened_row(row: Mapping[str, Any], layout: RowLayout) -> OpenRow:
+    """What of a row is to be de-identified.
+
+    Raises:
+        RecollectError: INPUT_EMPTY or INPUT_MALFORMED where it holds no text; INPUT_ENCODING.
+    """
+    places = list(_texts(row, layout.fields))
+    if not places:
+        raise RecollectError(
+            Reason.INPUT_EMPTY, f"none of the fields {', '.join(layout.fields)} holds text"
+        )
+    subject = row.get(layout.subject) if layout.subject else None
+    opened = OpenRow(
+        row=row,
+        places=places,
+        known=[str(row[name]) for name in layout.identifiers if row.get(name)],
+        subject=str(subject) if subject else None,
+    )
+    try:
+        for text in (*opened.texts, *opened.known, opened.subject or ""):
+            text.encode()
+    except UnicodeEncodeError:
+        # JSON can spell half of a character, which no text holds.
+        raise RecollectError(
+            Reason.INPUT_ENCODING, "a text of the row cannot be written as UTF-8"
+        ) from None
+    return opened
+
+
+def closed_row(
+    opened: OpenRow,
+    layout: RowLayout,
+    parts: Sequence[Part],
+    findings: Mapping[str, int],
+    policy: PolicyVersion,
+) -> dict[str, Any]:
+    """The row to write.
+
+    Args:
+        opened: the row that was read.
+        layout: what of it is written.
+        parts: what became of each of its texts.
+        findings: how many were replaced, by type.
+        policy: what made it.
+    """
+    row = opened.row
+    new: dict[str, Any] = {name: row[name] for name in layout.keep if name in row}
+    spans = []
+    for (path, _), part in zip(opened.places, parts, strict=True):
+        _put(new, row, path, part.text)
+        where = {"field": _spelled(path)} if path != ("text",) else {}
+        spans += [{**where, **span} for span in part.spans]
+    if layout.spans:
+        new["spans"] = spans
+    new["findings"] = dict(sorted(findings.items()))
+    new["policy"] = str(policy)
+    return new
+
+
+def refusal(error: RecollectError) -> Answer:
+    """The answer for a row that comes to nothing."""
+    told = {"reason": error.reason.name, "where": error.where or "", "message": error.message}
+    return None, told
+
+
+def _span(replaced: Replacement) -> dict[str, Any]:
+    found = replaced.finding
+    return {
+        "start": found.start,
+        "end": found.end,
+        "class": found.entity_type,
+        "score": found.score,
+        "stage": found.stage,
+        "surrogate": replaced.surrogate,
+    }
 
 
 Place = tuple[Any, ...]
 Answer = tuple[str | None, dict[str, Any]]
 """The line to write and findings by type; or None, with reason and message."""
+Answered = tuple[list[bytes], list[Answer]]
+"""Lines, and the answer for each of them."""
 
 
-def _written(row: Mapping[str, Any]) -> str:
-    """The row as a line of JSON in UTF-8."""
+def written_row(row: Mapping[str, Any]) -> str:
+    """The row as a line of JSON in UTF-8.
+
+    Raises:
+        RecollectError: INPUT_ENCODING.
+    """
     try:
         line = json.dumps(row, ensure_ascii=False)
         line.encode()

@@ -11,10 +11,11 @@ from typing import Any
 
 from ..mixer.errors import Reason, RecollectError
 from ..mixer.limits import RatioPolicy
-from ..v1 import audit_pb2, mix_pb2, store_pb2, stream_pb2, teacher_pb2
+from ..v1 import audit_pb2, deid_pb2, mix_pb2, store_pb2, stream_pb2, teacher_pb2
 from .access import DEFAULT_TENANT, Credential, acting_principal
 from .audit_service import AuditServicer
 from .config import Settings
+from .deid_service import DeidServicer
 from .ledger import JSON, Entry, Kind, Ledger
 from .mix_service import MixServicer
 from .observing import Watch
@@ -37,7 +38,7 @@ from .teacher.frozen import FrozenTeacher
 from .teacher.rehearsal import Rehearsing
 from .teacher.service import TeacherServicer
 
-_FILES = (store_pb2, mix_pb2, stream_pb2, teacher_pb2, audit_pb2)
+_FILES = (store_pb2, mix_pb2, stream_pb2, teacher_pb2, audit_pb2, deid_pb2)
 SERVICES = tuple(
     service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
@@ -186,11 +187,9 @@ class Rooms:
             max_length=shared.teacher.max_length,
             policy=shared.policy,
         )
-        at_end(
-            shared.watch.rooms(
-                tenant, num_entries=lambda: self.ledger.num_entries, lines=mixes.crews
-            )
-        )
+        deid = DeidServicer(deidentifier=deidentifier, key=key, ledger=self.ledger)
+        lines = (*mixes.crews, *deid.crews)
+        at_end(shared.watch.rooms(tenant, num_entries=lambda: self.ledger.num_entries, lines=lines))
         servicers = {
             store_pb2: StoreServicer(
                 store=store,
@@ -216,6 +215,7 @@ class Rooms:
                 catalog=Catalog(store),
                 deidentifier=deidentifier,
             ),
+            deid_pb2: deid,
         }
         return {
             service.full_name: servicer

@@ -15,6 +15,8 @@ class Scope(StrEnum):
     """Ingests, looks at sources, checks, previews and seals mixes, rehearses and annotates."""
     AUDITOR = "auditor"
     """Reads ledger, audits, plans and previews; writes nothing."""
+    DEIDENTIFIER = "deidentifier"
+    """De-identifies records that it holds anyway; sees nothing of what is stored."""
     ADMIN = "admin"
     """Everything in its tenant."""
 
@@ -27,6 +29,8 @@ _TRAINER = _allow(Scope.TRAINER)
 _MIXER = _allow(Scope.MIXER)
 _AUDITOR = _allow(Scope.AUDITOR)
 _MIXER_OR_AUDITOR = _allow(Scope.MIXER, Scope.AUDITOR)
+_WHO_KNOWS_PLANS = _allow(Scope.TRAINER, Scope.MIXER, Scope.AUDITOR)
+_MIXER_OR_DEIDENTIFIER = _allow(Scope.MIXER, Scope.DEIDENTIFIER)
 _ANYBODY = frozenset(Scope)
 
 SCOPES: Mapping[str, frozenset[Scope]] = {
@@ -42,19 +46,24 @@ SCOPES: Mapping[str, frozenset[Scope]] = {
     "/recollect.v1.MixService/CheckMix": _MIXER_OR_AUDITOR,
     "/recollect.v1.MixService/PreviewMix": _MIXER_OR_AUDITOR,
     "/recollect.v1.MixService/SealPlan": _MIXER,
-    "/recollect.v1.MixService/GetPlan": _ANYBODY,
-    "/recollect.v1.MixService/ListPlans": _ANYBODY,
-    "/recollect.v1.MixService/GetMeasures": _ANYBODY,
+    "/recollect.v1.MixService/GetPlan": _WHO_KNOWS_PLANS,
+    "/recollect.v1.MixService/ListPlans": _WHO_KNOWS_PLANS,
+    "/recollect.v1.MixService/GetMeasures": _WHO_KNOWS_PLANS,
     "/recollect.v1.StreamService/Fetch": _TRAINER,
     "/recollect.v1.StreamService/Ack": _TRAINER,
     "/recollect.v1.StreamService/StartRun": _TRAINER,
     "/recollect.v1.StreamService/FinishRun": _TRAINER,
-    "/recollect.v1.TeacherService/DescribeTeacher": _ANYBODY,
+    "/recollect.v1.TeacherService/DescribeTeacher": _WHO_KNOWS_PLANS,
     "/recollect.v1.TeacherService/Rehearse": _MIXER,
     "/recollect.v1.TeacherService/Annotate": _MIXER,
     "/recollect.v1.AuditService/ListEntries": _AUDITOR,
     "/recollect.v1.AuditService/AuditRun": _AUDITOR,
     "/recollect.v1.AuditService/FindOrigins": _AUDITOR,
+    # It answers only of what the caller sent, but with stand-ins under the tenant's key.
+    "/recollect.v1.DeidService/Deidentify": _MIXER_OR_DEIDENTIFIER,
+    "/recollect.v1.DeidService/ListPolicies": _allow(
+        Scope.MIXER, Scope.DEIDENTIFIER, Scope.AUDITOR
+    ),
     # The contract is public, but whether a service speaks it is for those who may ask it.
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ANYBODY,
 }

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...mixer.errors import Reason, RecollectError
 from ..core_dumps import refuse_core_dumps
+from .deid_audit import audit
 from .terminal import JsonOption, console, notes, print_json, progress, table
+
+if TYPE_CHECKING:
+    from ..deid_files import Applied, RowEngine
+    from ..policy_version import PolicyVersion
 
 app = typer.Typer(
     help="De-identify files, and measure what is found and what is missed.", no_args_is_help=True
@@ -63,6 +72,13 @@ def apply(
         ),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that work.")] = 1,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            help="Address of a service that does the work, under its key; here, if not said.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """De-identify a JSONL file, row by row.
@@ -71,44 +87,45 @@ def apply(
     TARGET.quarantine.jsonl, its text goes nowhere. After a crash the same command goes on where it
     was. Exit code 0 also where rows were quarantined.
     """
-    from ..deid_files import Applied, apply_rows
-    from ..deid_rows import RowOptions
-    from ..privacy.policy import load_policy
-    from ..secret import secret_key
+    from ..deid_files import apply_through, require_files
 
     refuse_core_dumps()
-    options = RowOptions(
-        policy=load_policy(policy),
-        key=secret_key(key_file, create=True) if key_file else secrets.token_bytes(32),
-        fields=tuple(fields or ("text",)),
-        keep=tuple(keep or ("id",)),
-        identifiers=tuple(identifiers or ()),
-        subject=subject,
-        spans=spans,
+    require_files(source, target)
+    read = {
+        "fields": tuple(fields or ("text",)),
+        "keep": tuple(keep or ("id",)),
+        "identifiers": tuple(identifiers or ()),
+        "subject": subject,
+        "spans": spans,
+    }
+    chosen = (
+        _here(read, policy, key_file, workers)
+        if server is None
+        else _there(read, policy, server, key_file, workers)
     )
-    size = source.stat().st_size if source.is_file() else 0
-    with progress(as_json=as_json) as bar:
-        task = bar.add_task("bytes read", total=size)
+    with progress(as_json=as_json) as bar, chosen as engine:
+        task = bar.add_task("bytes read", total=source.stat().st_size)
 
         def tell(done: Applied) -> None:
             bar.update(task, completed=done.num_bytes)
 
-        done = apply_rows(source, target, options, workers=workers, tell=tell)
+        done = apply_through(source, target, engine, tell=tell)
+        made_by = engine.policy
     if as_json:
-        print_json(_applied(done, options.policy))
+        print_json(_applied(done, made_by))
         return
     rows = [(kind, f"{n:,}") for kind, n in done.findings.most_common()]
-    chosen = f"{options.policy.name} {options.policy.version}"
     console.print(table("Replaced", ("type", "times"), rows, numbers=1))
     console.print(
-        f"{done.num_written:,} of {done.num_rows:,} rows written to {target}, policy {chosen}",
+        f"{done.num_written:,} of {done.num_rows:,} rows written to {target}, "
+        f"policy {made_by.name} {made_by.version}",
         highlight=False,
     )
     for reason, count in done.quarantined.most_common():
         console.print(f"[yellow]quarantined[/yellow] {count:,} rows: {reason}", highlight=False)
     if done.quarantined:
         console.print(f"They are listed in {target}.quarantine.jsonl", highlight=False)
-    if key_file is None:
+    if key_file is None and server is None:
         notes.print(
             "[dim]The key was made for this run alone: another run chooses other stand-ins. "
             "Keep one with --key-file.[/dim]",
@@ -116,17 +133,48 @@ def apply(
         )
 
 
-def _applied(done: Any, policy: Any) -> dict[str, Any]:
+@contextmanager
+def _here(
+    read: dict[str, Any], policy: str, key_file: Path | None, workers: int
+) -> Iterator[RowEngine]:
+    """The engine of this process, or of a few."""
+    from ..deid_pool import RowPool
+    from ..deid_rows import RowOptions
+    from ..privacy.policy import load_policy
+    from ..secret import secret_key
+
+    chosen = load_policy(policy)
+    key = secret_key(key_file, create=True) if key_file else secrets.token_bytes(32)
+    yield RowPool(RowOptions(policy=chosen, key=key, **read), workers)
+
+
+@contextmanager
+def _there(
+    read: dict[str, Any], policy: str, server: str, key_file: Path | None, workers: int
+) -> Iterator[RowEngine]:
+    """The engine of a service."""
+    from ..deid_remote import remote_rows
+    from ..deid_rows import RowLayout
+
+    for is_given, name in ((key_file is not None, "--key-file"), (workers != 1, "--workers")):
+        if is_given:
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                "a service works with a key and threads of its own.",
+                where=name,
+                fix=f"Leave out {name}, or --server.",
+            )
+    with remote_rows(server, policy, RowLayout(**read)) as engine:
+        yield engine
+
+
+def _applied(done: Applied, policy: PolicyVersion) -> dict[str, Any]:
     return {
         "num_rows": done.num_rows,
         "num_written": done.num_written,
         "quarantined": dict(done.quarantined),
         "findings": dict(done.findings),
-        "policy": {
-            "name": policy.name,
-            "version": policy.version,
-            "fingerprint": policy.fingerprint,
-        },
+        "policy": asdict(policy),
     }
 
 
@@ -205,3 +253,6 @@ def policies(as_json: JsonOption = False) -> None:
     ]
     columns = ("policy", "version", "types", "operators", "tagger threshold")
     console.print(table("Policies", columns, rows, numbers=1))
+
+
+app.command(epilog="Example: recollect deid audit --examples 2000 --limit 0.5%")(audit)

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     ROWS_QUARANTINED = "rows_quarantined"
     QUARANTINE_RELEASED = "quarantine_released"
     QUARANTINE_DROPPED = "quarantine_dropped"
+    RECORDS_DEIDENTIFIED = "records_deidentified"
     REHEARSED = "rehearsed"
     PLAN_SEALED = "plan_sealed"
     ANNOTATED = "annotated"

@@ -159,6 +159,8 @@ NAMELESS = {
     "/recollect.v1.StoreService/Preview",
     "/recollect.v1.TeacherService/DescribeTeacher",
     "/recollect.v1.AuditService/ListEntries",
+    "/recollect.v1.DeidService/Deidentify",
+    "/recollect.v1.DeidService/ListPolicies",
 }
 """Calls whose requests name nothing that could be another tenant's."""
 

@@ -110,7 +110,7 @@ def test_a_bad_row_never_stops_the_rest(tmp_path: Path) -> None:
         (7, "INPUT_TOO_LARGE"),
         (9, "INPUT_MALFORMED"),
         (10, "INPUT_ENCODING"),
-        (11, "DEIDENTIFICATION_FAILED"),
+        (11, "INPUT_ENCODING"),
     ]
     assert done.num_rows == 11
     assert MAIL not in (tmp_path / "out.jsonl.quarantine.jsonl").read_text()
