@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 from ...mixer.errors import Reason, RecollectError
 from .engine import BlankEngine, ContextRule, forbid_look_ups
 from .finding import Finding
-from .gates import GatedRecognizer, gated
+from .gates import PATTERN_GATES, GatedRecognizer, gated
 from .hidden import CROSSING, encoded_texts, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
@@ -49,12 +50,21 @@ class PatternTimeout(Exception):
 class SealedRegex:
     """A compiled regular expression whose time-out cannot be swallowed."""
 
-    def __init__(self, pattern: str, flags: int | None, seconds: float) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        flags: int | None,
+        seconds: float,
+        gate: re.Pattern[str] | None = None,
+    ) -> None:
         self._compiled = regex.compile(pattern, flags or 0)
         self._seconds = seconds
+        self._gate = gate
 
     def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
         """Matches in the text, within our own limit instead of the given one."""
+        if self._gate is not None and self._gate.search(text) is None:
+            return
         try:
             yield from self._compiled.finditer(text, timeout=self._seconds)
         except TimeoutError:
@@ -153,6 +163,9 @@ class Detector:
         policy = self._policy
         for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
             for result, stage in analyze(piece):
+                if not 0 <= result.start <= result.end <= len(piece):
+                    # Whatever it meant to point to would be let through.
+                    raise _failed("a span beyond the text")
                 start, end = shadow.span(result.start + first, result.end + first)
                 finding = Finding(
                     entity_type=result.entity_type,
@@ -234,11 +247,15 @@ def _refusing() -> Iterator[None]:
         yield
     except Exception as error:
         # Messages of others may quote the text: only the kind of failure is passed on.
-        raise RecollectError(
-            Reason.DEIDENTIFICATION_FAILED,
-            f"A recognizer failed with {type(error).__name__}.",
-            fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
-        ) from None
+        raise _failed(type(error).__name__) from None
+
+
+def _failed(how: str) -> RecollectError:
+    return RecollectError(
+        Reason.DEIDENTIFICATION_FAILED,
+        f"A recognizer failed with {how}.",
+        fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
+    )
 
 
 def _told(result: RecognizerResult) -> tuple[str, int, float]:
@@ -314,7 +331,9 @@ def _seal(recognizer: Any, seconds: float) -> None:
     flags = own.global_regex_flags
     own.patterns = [copy.copy(pattern) for pattern in own.patterns]
     for pattern in own.patterns:
-        pattern.compiled_regex = SealedRegex(pattern.regex, flags, seconds)
+        pattern.compiled_regex = SealedRegex(
+            pattern.regex, flags, seconds, PATTERN_GATES.get(pattern.name)
+        )
         pattern.compiled_with_flags = flags
 
 

@@ -7,6 +7,7 @@ or for a context word without which none can reach the threshold.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from presidio_analyzer import EntityRecognizer, PatternRecognizer, RecognizerResult
@@ -21,6 +22,15 @@ _GATES = {
     "MEDICAL_LICENSE": re.compile(r"[A-Za-z9]\d{7}"),
     "UUID": re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-"),
 }
+
+PATTERN_GATES: Mapping[str, re.Pattern[str]] = {
+    "at and dot": re.compile(r" dot ", re.I),
+    "at in brackets": re.compile(r"[\[({<] ?at ?[\])}>]", re.I),
+    "handle": re.compile("@"),
+    "numbered handle": re.compile(r"[_.][A-Za-z]{3}"),
+    "payment handle": re.compile("@"),
+}
+"""Pattern of ours → what each of its matches holds."""
 
 
 class GatedRecognizer(EntityRecognizer):

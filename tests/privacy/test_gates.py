@@ -4,10 +4,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from presidio_analyzer import PatternRecognizer
 
 from recollect.services.privacy import Policy
 from recollect.services.privacy.detector import Detector
-from recollect.services.privacy.gates import GatedRecognizer
+from recollect.services.privacy.gates import PATTERN_GATES, GatedRecognizer
 
 GATED = Detector(Policy())
 OPEN = Detector(Policy())
@@ -16,6 +17,16 @@ OPEN._recognizers[:] = [
     for recognizer in OPEN._recognizers
 ]
 OPEN._analyzer.registry.recognizers = OPEN._recognizers
+OPEN_PATTERNS: list[Any] = [
+    pattern
+    for recognizer in OPEN._recognizers
+    if isinstance(recognizer, PatternRecognizer)
+    for pattern in vars(recognizer)["patterns"]
+]
+for pattern in OPEN_PATTERNS:
+    if pattern.name in PATTERN_GATES:
+        assert pattern.compiled_regex._gate is PATTERN_GATES[pattern.name]
+        pattern.compiled_regex._gate = None
 
 PARTS = st.sampled_from(
     [
@@ -36,6 +47,13 @@ PARTS = st.sampled_from(
         "a@mail.example.com",
         "123e4567-e89b-42d3-a456-426614174000",
         "the public click",
+        "wild_rosa91",
+        "rosa.acht77",
+        "rosa.acht@upi",
+        "@rosa_acht",
+        "rosa [at] mail.example.net",
+        "rosa(AT)mail (dot) com",
+        "rosa Dot acht at mail DOT com",
         "is",
     ]
 )
