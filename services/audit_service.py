@@ -19,14 +19,18 @@ from .planbook import PlanBook
 from .privacy import Deidentifier
 from .replay import ReplayStore
 from .replay.catalog import Catalog, Origin
+from .residual_audit import Progress, Question, ResidualAudit
+from .residual_wire import outcome_to_wire
 from .run_audit import audit_run
 from .status import Context, translated
-from .threads import in_thread
+from .threads import finished, in_thread
 
 CHUNK_ENTRIES = 256
 """Entries that a thread reads at a time, whether they are asked for or not."""
 CHUNK_CHARACTERS = 2**20
 """Characters after which fewer entries have to do."""
+PROGRESS_EXAMPLES = 10
+"""Examples of a residual audit from one word of progress to the next."""
 
 
 class AuditServicer(AuditServiceServicer):
@@ -46,6 +50,7 @@ class AuditServicer(AuditServiceServicer):
         self._store = store
         self._catalog = catalog
         self._deidentifier = deidentifier
+        self._looking = asyncio.Lock()
 
     @translated
     async def ListEntries(
@@ -118,6 +123,34 @@ class AuditServicer(AuditServiceServicer):
             ]
         )
 
+    @translated
+    async def AuditResidual(
+        self, request: wire.AuditResidualRequest, context: Context
+    ) -> AsyncIterator[wire.AuditResidualResponse]:
+        """Looks a second time at a sample of what is stored; one look at a time."""
+        question = Question(
+            num_examples=request.num_examples,
+            per_source=request.per_source,
+            seed=request.seed if request.HasField("seed") else None,
+            sources=tuple(request.sources),
+        )
+        opened = self._deidentifier.place_seal.opened
+        async with self._looking:
+            audit = await finished(
+                lambda: ResidualAudit(self._store.folder, self._store.snapshot(), opened, question)
+            )
+            progress = Progress(0, 0)
+            async with aclosing(in_thread(audit.steps())) as steps:
+                async for progress in steps:
+                    if progress.num_done % PROGRESS_EXAMPLES == 0:
+                        yield _progress_to_wire(progress)
+            outcome = audit.outcome()
+            body = outcome.to_body()
+            await finished(lambda: self._ledger.append(Kind.RESIDUAL_AUDITED, body, actor="audit"))
+        answer = _progress_to_wire(progress)
+        answer.outcome.CopyFrom(outcome_to_wire(outcome))
+        yield answer
+
     def _origins(self, request: wire.FindOriginsRequest) -> list[Origin]:
         match request.WhichOneof("key"):
             case "example_id":
@@ -159,6 +192,10 @@ class AuditServicer(AuditServiceServicer):
                 self._store.example(snapshot, source, example).example_id
             )
         ]
+
+
+def _progress_to_wire(progress: Progress) -> wire.AuditResidualResponse:
+    return wire.AuditResidualResponse(num_done=progress.num_done, num_all=progress.num_all)
 
 
 def _require_known(kind: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
@@ -31,6 +31,11 @@ from .privacy.policy import Policy, load_policy
 STAGES = ("tagger", "pattern", "quasi", "document")
 _ANY_KEY = bytes(32)
 """What is found does not depend on the key."""
+
+
+def stages_of(policy: Policy) -> tuple[str, ...]:
+    """Stages of the cascade that can be left out under a policy."""
+    return STAGES if policy.verifier is None else (*STAGES, "verifier")
 
 
 @dataclass(kw_only=True)
@@ -70,7 +75,8 @@ def evaluated(
         ]
     deidentifier = Deidentifier(policy, _ANY_KEY)
     deidentifier.prove()
-    runs = 1 + (len(PERTURBATIONS) if perturb else 0) + (len(STAGES) if stages else 0)
+    left_out = stages_of(policy) if stages else ()
+    runs = 1 + (len(PERTURBATIONS) if perturb else 0) + len(left_out)
     progress = [0]
     refused = [0]
 
@@ -91,7 +97,7 @@ def evaluated(
         plain=_measured(kept),
         num_refused=refused[0],
     )
-    for stage in STAGES if stages else ():
+    for stage in left_out:
         lesser = Deidentifier(policy, _ANY_KEY, frozenset({stage}))
         report.without[stage] = _measured([(t, found(t.text, lesser)) for t in texts])
     if perturb:
@@ -161,12 +167,21 @@ def write_page(report: Report, path: Path) -> None:
     Raises:
         RecollectError: STORAGE_FULL, STORAGE_FAILED.
     """
+    write_tables(report_tables(report), path, "De-identification, measured")
+
+
+def write_tables(shown: Iterable[RenderableType], path: Path, title: str) -> None:
+    """Tables and lines as a page of its own.
+
+    Raises:
+        RecollectError: STORAGE_FULL, STORAGE_FAILED.
+    """
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=120, file=nowhere)
-        for shown in report_tables(report):
-            console.print(shown)
+        for one in shown:
+            console.print(one, highlight=False)
         page = console.export_html(theme=DEFAULT_TERMINAL_THEME)
-    page = page.replace("<head>", "<head>\n<title>De-identification, measured</title>", 1)
+    page = page.replace("<head>", f"<head>\n<title>{title}</title>", 1)
     with atomic_file(path.resolve()) as file:
         file.write(page.encode())
 

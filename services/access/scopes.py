@@ -14,7 +14,7 @@ class Scope(StrEnum):
     MIXER = "mixer"
     """Ingests, looks at sources, checks, previews and seals mixes, rehearses and annotates."""
     AUDITOR = "auditor"
-    """Reads ledger, audits, plans and previews; writes nothing."""
+    """Reads ledger, audits, plans and previews; of what is left, the outcome is recorded."""
     DEIDENTIFIER = "deidentifier"
     """De-identifies records that it holds anyway; sees nothing of what is stored."""
     ADMIN = "admin"
@@ -59,6 +59,7 @@ SCOPES: Mapping[str, frozenset[Scope]] = {
     "/recollect.v1.AuditService/ListEntries": _AUDITOR,
     "/recollect.v1.AuditService/AuditRun": _AUDITOR,
     "/recollect.v1.AuditService/FindOrigins": _AUDITOR,
+    "/recollect.v1.AuditService/AuditResidual": _AUDITOR,
     # It answers only of what the caller sent, but with stand-ins under the tenant's key.
     "/recollect.v1.DeidService/Deidentify": _MIXER_OR_DEIDENTIFIER,
     "/recollect.v1.DeidService/ListPolicies": _allow(

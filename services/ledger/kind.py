@@ -17,6 +17,7 @@ class Kind(StrEnum):
     QUARANTINE_RELEASED = "quarantine_released"
     QUARANTINE_DROPPED = "quarantine_dropped"
     RECORDS_DEIDENTIFIED = "records_deidentified"
+    RESIDUAL_AUDITED = "residual_audited"
     REHEARSED = "rehearsed"
     PLAN_SEALED = "plan_sealed"
     ANNOTATED = "annotated"

@@ -336,3 +336,281 @@ class FindOriginsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindOriginsResponse: _TypeAlias = FindOriginsResponse  # noqa: Y015
+
+@_typing.final
+class AuditResidualRequest(_message.Message):
+    """Asks what is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_EXAMPLES_FIELD_NUMBER: _builtins.int
+    PER_SOURCE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    num_examples: _builtins.int
+    """Examples of the whole store to look at; all, where there are fewer."""
+    per_source: _builtins.int
+    """Examples to look at of each source, at least; all, where it holds fewer."""
+    seed: _builtins.int
+    """What the choice of examples depends on, besides what the store holds; drawn by the service, if
+    left out, so that nobody knows beforehand what will be looked at.
+    """
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of sources to look at; all, if none is named."""
+
+    def __init__(
+        self,
+        *,
+        num_examples: _builtins.int = ...,
+        per_source: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "num_examples", b"num_examples", "per_source", b"per_source", "seed", b"seed", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___AuditResidualRequest: _TypeAlias = AuditResidualRequest  # noqa: Y015
+
+@_typing.final
+class ResidualStratum(_message.Message):
+    """Examples of a source, of all, or with findings of one type. Bounds hold with 95 %, one-sided
+    (Clopper and Pearson).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUM_EXAMPLES_FIELD_NUMBER: _builtins.int
+    NUM_SAMPLED_FIELD_NUMBER: _builtins.int
+    NUM_SURVIVING_FIELD_NUMBER: _builtins.int
+    NUM_UNDECIDABLE_FIELD_NUMBER: _builtins.int
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    AT_MOST_WITH_UNDECIDABLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the source or entity type; "all" for all."""
+    num_examples: _builtins.int
+    """Examples that there are."""
+    num_sampled: _builtins.int
+    """Examples that were looked at."""
+    num_surviving: _builtins.int
+    """Those of them in which a direct identifier survived."""
+    num_undecidable: _builtins.int
+    """Those of the others with a finding that may be an identifier, a stand-in or nothing."""
+    at_most: _builtins.float
+    """Largest share of examples with a survivor that agrees with the sample."""
+    at_most_with_undecidable: _builtins.float
+    """The same, should all that is undecidable have survived."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        num_examples: _builtins.int = ...,
+        num_sampled: _builtins.int = ...,
+        num_surviving: _builtins.int = ...,
+        num_undecidable: _builtins.int = ...,
+        at_most: _builtins.float = ...,
+        at_most_with_undecidable: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most", b"at_most", "at_most_with_undecidable", b"at_most_with_undecidable", "name", b"name", "num_examples", b"num_examples", "num_sampled", b"num_sampled", "num_surviving", b"num_surviving", "num_undecidable", b"num_undecidable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidualStratum: _TypeAlias = ResidualStratum  # noqa: Y015
+
+@_typing.final
+class ResidualRecapture(_message.Message):
+    """How many stand-ins of a type the second detector found again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_TYPE_FIELD_NUMBER: _builtins.int
+    NUM_DRAWN_FIELD_NUMBER: _builtins.int
+    NUM_FOUND_FIELD_NUMBER: _builtins.int
+    entity_type: _builtins.str
+    """Type of what they stand for."""
+    num_drawn: _builtins.int
+    """Stand-ins drawn, one an example."""
+    num_found: _builtins.int
+    """Those of them that were found."""
+    def __init__(
+        self,
+        *,
+        entity_type: _builtins.str = ...,
+        num_drawn: _builtins.int = ...,
+        num_found: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity_type", b"entity_type", "num_drawn", b"num_drawn", "num_found", b"num_found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidualRecapture: _TypeAlias = ResidualRecapture  # noqa: Y015
+
+@_typing.final
+class ResidualFinding(_message.Message):
+    """Where something is left, without what it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLE_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    ENTITY_TYPE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    example_id: _builtins.str
+    """Id of the example."""
+    source: _builtins.str
+    """Its source."""
+    verdict: _builtins.str
+    """surviving, or undecidable."""
+    entity_type: _builtins.str
+    """What it looks like."""
+    message: _builtins.int
+    """Which message of the example, from 0."""
+    start: _builtins.int
+    """Its first character in the message."""
+    end: _builtins.int
+    """The character behind its last."""
+    stage: _builtins.str
+    """What found it."""
+    shape: _builtins.str
+    """Its letters as x and X, its digits as 9."""
+    def __init__(
+        self,
+        *,
+        example_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        entity_type: _builtins.str = ...,
+        message: _builtins.int = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        stage: _builtins.str = ...,
+        shape: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "entity_type", b"entity_type", "example_id", b"example_id", "message", b"message", "shape", b"shape", "source", b"source", "stage", b"stage", "start", b"start", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidualFinding: _TypeAlias = ResidualFinding  # noqa: Y015
+
+@_typing.final
+class ResidualOutcome(_message.Message):
+    """What is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    DETECTORS_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    ENTITY_TYPES_FIELD_NUMBER: _builtins.int
+    RECAPTURE_FIELD_NUMBER: _builtins.int
+    AT_MOST_BY_RECAPTURE_FIELD_NUMBER: _builtins.int
+    NUM_WITHOUT_PLACES_FIELD_NUMBER: _builtins.int
+    SURVIVORS_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    """What the store held."""
+    seed: _builtins.int
+    """The seed that was used."""
+    at_most_by_recapture: _builtins.float
+    """The bound on the whole, with what is undecidable, over the recall of stand-ins; absent where no
+    stand-in was drawn.
+    """
+    num_without_places: _builtins.int
+    """Examples of which nobody kept where their stand-ins are."""
+    @_builtins.property
+    def detectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What looked, with versions."""
+
+    @_builtins.property
+    def whole(self) -> Global___ResidualStratum:
+        """All sources together, from a simple random sample of them."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResidualStratum]:
+        """Each source."""
+
+    @_builtins.property
+    def entity_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResidualStratum]:
+        """Each type that was found in the sample of the whole."""
+
+    @_builtins.property
+    def recapture(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResidualRecapture]:
+        """How well stand-ins were found again."""
+
+    @_builtins.property
+    def survivors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResidualFinding]:
+        """What is left where; the first thousand."""
+
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        detectors: _abc.Iterable[_builtins.str] | None = ...,
+        whole: Global___ResidualStratum | None = ...,
+        sources: _abc.Iterable[Global___ResidualStratum] | None = ...,
+        entity_types: _abc.Iterable[Global___ResidualStratum] | None = ...,
+        recapture: _abc.Iterable[Global___ResidualRecapture] | None = ...,
+        at_most_by_recapture: _builtins.float | None = ...,
+        num_without_places: _builtins.int = ...,
+        survivors: _abc.Iterable[Global___ResidualFinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_most_by_recapture", b"_at_most_by_recapture", "at_most_by_recapture", b"at_most_by_recapture", "whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_most_by_recapture", b"_at_most_by_recapture", "at_most_by_recapture", b"at_most_by_recapture", "detectors", b"detectors", "entity_types", b"entity_types", "num_without_places", b"num_without_places", "recapture", b"recapture", "seed", b"seed", "snapshot_id", b"snapshot_id", "sources", b"sources", "survivors", b"survivors", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_most_by_recapture: _TypeAlias = _typing.Literal["at_most_by_recapture"]  # noqa: Y015
+    _WhichOneofArgType__at_most_by_recapture: _TypeAlias = _typing.Literal["_at_most_by_recapture", b"_at_most_by_recapture"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_most_by_recapture) -> _WhichOneofReturnType__at_most_by_recapture | None: ...
+
+Global___ResidualOutcome: _TypeAlias = ResidualOutcome  # noqa: Y015
+
+@_typing.final
+class AuditResidualResponse(_message.Message):
+    """How far the look is, and at last what is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_DONE_FIELD_NUMBER: _builtins.int
+    NUM_ALL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    num_done: _builtins.int
+    """Examples looked at so far."""
+    num_all: _builtins.int
+    """Examples to look at."""
+    @_builtins.property
+    def outcome(self) -> Global___ResidualOutcome:
+        """Only in the last answer."""
+
+    def __init__(
+        self,
+        *,
+        num_done: _builtins.int = ...,
+        num_all: _builtins.int = ...,
+        outcome: Global___ResidualOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_all", b"num_all", "num_done", b"num_done", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditResidualResponse: _TypeAlias = AuditResidualResponse  # noqa: Y015

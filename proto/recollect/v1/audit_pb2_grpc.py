@@ -50,6 +50,11 @@ class AuditServiceStub:
                 request_serializer=recollect_dot_v1_dot_audit__pb2.FindOriginsRequest.SerializeToString,
                 response_deserializer=recollect_dot_v1_dot_audit__pb2.FindOriginsResponse.FromString,
                 _registered_method=True)
+        self.AuditResidual = channel.unary_stream(
+                '/recollect.v1.AuditService/AuditResidual',
+                request_serializer=recollect_dot_v1_dot_audit__pb2.AuditResidualRequest.SerializeToString,
+                response_deserializer=recollect_dot_v1_dot_audit__pb2.AuditResidualResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -77,6 +82,15 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuditResidual(self, request, context):
+        """Looks at stored examples, drawn at random, for direct identifiers that survived
+        de-identification, with a detector that is not the one that made them. Progress first, the
+        outcome last; the outcome is in the ledger by then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +108,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.FindOrigins,
                     request_deserializer=recollect_dot_v1_dot_audit__pb2.FindOriginsRequest.FromString,
                     response_serializer=recollect_dot_v1_dot_audit__pb2.FindOriginsResponse.SerializeToString,
+            ),
+            'AuditResidual': grpc.unary_stream_rpc_method_handler(
+                    servicer.AuditResidual,
+                    request_deserializer=recollect_dot_v1_dot_audit__pb2.AuditResidualRequest.FromString,
+                    response_serializer=recollect_dot_v1_dot_audit__pb2.AuditResidualResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +197,33 @@ class AuditService:
             '/recollect.v1.AuditService/FindOrigins',
             recollect_dot_v1_dot_audit__pb2.FindOriginsRequest.SerializeToString,
             recollect_dot_v1_dot_audit__pb2.FindOriginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditResidual(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/recollect.v1.AuditService/AuditResidual',
+            recollect_dot_v1_dot_audit__pb2.AuditResidualRequest.SerializeToString,
+            recollect_dot_v1_dot_audit__pb2.AuditResidualResponse.FromString,
             options,
             channel_credentials,
             insecure,

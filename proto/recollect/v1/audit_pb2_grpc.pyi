@@ -39,6 +39,11 @@ class AuditServiceStub:
     """Recounts what a run was trained on and checks it against the plan."""
     FindOrigins: _grpc.UnaryUnaryMultiCallable[_audit_pb2.FindOriginsRequest, _audit_pb2.FindOriginsResponse]
     """Says where stored examples came from, by example, by person or by input."""
+    AuditResidual: _grpc.UnaryStreamMultiCallable[_audit_pb2.AuditResidualRequest, _audit_pb2.AuditResidualResponse]
+    """Looks at stored examples, drawn at random, for direct identifiers that survived
+    de-identification, with a detector that is not the one that made them. Progress first, the
+    outcome last; the outcome is in the ledger by then.
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -51,6 +56,11 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Recounts what a run was trained on and checks it against the plan."""
     FindOrigins: _aio.UnaryUnaryMultiCallable[_audit_pb2.FindOriginsRequest, _audit_pb2.FindOriginsResponse]  # type: ignore[assignment]
     """Says where stored examples came from, by example, by person or by input."""
+    AuditResidual: _aio.UnaryStreamMultiCallable[_audit_pb2.AuditResidualRequest, _audit_pb2.AuditResidualResponse]  # type: ignore[assignment]
+    """Looks at stored examples, drawn at random, for direct identifiers that survived
+    de-identification, with a detector that is not the one that made them. Progress first, the
+    outcome last; the outcome is in the ledger by then.
+    """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """What happened, for those who ask."""
@@ -78,5 +88,16 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.FindOriginsResponse, _abc.Awaitable[_audit_pb2.FindOriginsResponse]]:
         """Says where stored examples came from, by example, by person or by input."""
+
+    @_abc_1.abstractmethod
+    def AuditResidual(
+        self,
+        request: _audit_pb2.AuditResidualRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.AuditResidualResponse], _abc.AsyncIterator[_audit_pb2.AuditResidualResponse]]:
+        """Looks at stored examples, drawn at random, for direct identifiers that survived
+        de-identification, with a detector that is not the one that made them. Progress first, the
+        outcome last; the outcome is in the ledger by then.
+        """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

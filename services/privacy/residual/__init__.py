@@ -4,7 +4,7 @@ Importing this package is cheap; Presidio is loaded with `detector`.
 """
 
 from .judgement import Judged, Verdict, judge, touched
-from .outcome import Outcome, Recapture, Stratum
+from .outcome import Outcome, Recapture, Stratum, Survivor
 from .sampling import Sample, draw_sample
 from .tally import ResidualTally
 
@@ -15,6 +15,7 @@ __all__ = [
     "ResidualTally",
     "Sample",
     "Stratum",
+    "Survivor",
     "Verdict",
     "draw_sample",
     "judge",

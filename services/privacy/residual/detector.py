@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..engine import BlankEngine, ContextRule, forbid_look_ups
 from ..finding import Finding
 from ..gazetteer import HONORIFICS, gazetteer
 from ..phone import DensePhoneRecognizer
+from ..shadow import shadow_of
 from ..standins import luhn_digit
 from ..tagger import ENTITY_TYPES as TAGGED
 from ..tagger import find_spans
@@ -88,19 +90,20 @@ class SecondDetector:
         return [self._found(text) for text in texts]
 
     def _found(self, text: str) -> list[Finding]:
+        found: dict[Finding, None] = {}
         try:
-            found = [
-                one.moved(first)
-                for first, piece in pieces(text, _PIECE, _OVERLAP)
-                for one in self._in_piece(piece)
-            ]
+            shadow = shadow_of(text)
+            for first, piece in pieces(shadow.text, _PIECE, _OVERLAP):
+                for one in self._in_piece(piece):
+                    start, end = shadow.span(one.start + first, one.end + first)
+                    found[replace(one, start=start, end=end)] = None
         except Exception as error:
             # Messages of others may quote the text: only the kind of failure is passed on.
             raise RecollectError(
                 Reason.DEIDENTIFICATION_FAILED,
                 f"The second detector failed with {type(error).__name__}.",
             ) from None
-        return list(dict.fromkeys(found))
+        return list(found)
 
     def _in_piece(self, text: str) -> Iterator[Finding]:
         numbers = (*self._by_presidio(text), *_by_digits(text))

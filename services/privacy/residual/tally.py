@@ -16,7 +16,7 @@ from .outcome import Outcome, Recapture, Stratum, Survivor
 from .sampling import Sample
 
 MAX_SURVIVORS = 1000
-"""Survivors that are listed; all are counted."""
+"""Survivors that are listed, those for certain first; all are counted."""
 UNREADABLE = "UNREADABLE"
 """In place of a type, where the second detector failed on an example: it counts as undecidable."""
 _WHOLE = "all"
@@ -45,7 +45,7 @@ class ResidualTally:
         self._types: Counter[tuple[str, Verdict]] = Counter()
         self._drawn: Counter[tuple[str, bool]] = Counter()
         self._num_without_places = 0
-        self._survivors: list[Survivor] = []
+        self._survivors: dict[Verdict, list[Survivor]] = {verdict: [] for verdict in Verdict}
 
     def take(self, example: Example, *, of_whole: bool) -> None:
         """Looks at one example.
@@ -67,7 +67,8 @@ class ResidualTally:
             judged = [_unreadable(number) for number in range(len(contents))]
         else:
             judged = judge(contents, found, stand_ins)
-            self._recapture(example.example_id, stand_ins or (), found)
+            if of_whole:
+                self._recapture(example.example_id, stand_ins or (), found)
         self._count(example, judged, of_whole)
 
     def _found(self, contents: Sequence[str]) -> list[list[Finding]]:
@@ -87,7 +88,10 @@ class ResidualTally:
 
     def _count(self, example: Example, judged: Sequence[Judged], of_whole: bool) -> None:
         left = [one for one in judged if one.verdict is not Verdict.STAND_IN]
-        self._survivors += [_survivor(example, one) for one in left]
+        for one in left:
+            listed = self._survivors[one.verdict]
+            if len(listed) < MAX_SURVIVORS:
+                listed.append(_survivor(example, one))
         names = [f"source {example.source}", *([_WHOLE] if of_whole else [])]
         worst = _worst(left)
         for name in names:
@@ -106,6 +110,8 @@ class ResidualTally:
         """What was counted, with its bounds."""
         total = sum(sample.num_examples for sample in samples)
         whole = self._stratum(_WHOLE, _WHOLE, total)
+        certain = self._survivors[Verdict.SURVIVING]
+        unsure = self._survivors[Verdict.UNDECIDABLE]
         return Outcome(
             snapshot_id=snapshot_id,
             seed=self._seed,
@@ -126,7 +132,7 @@ class ResidualTally:
             ),
             recapture=self._recaptured(),
             num_without_places=self._num_without_places,
-            survivors=tuple(self._survivors[:MAX_SURVIVORS]),
+            survivors=(*certain, *unsure)[:MAX_SURVIVORS],
         )
 
     def _stratum(self, name: str, key: str, num_examples: int) -> Stratum:

@@ -1,0 +1,151 @@
+"""`recollect deid audit`: how many stored examples may still hold an identifier."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...mixer.errors import Reason, RecollectError
+from ...v1 import audit_pb2 as wire
+from ..client import JOB_SECONDS, connect
+from ..core_dumps import refuse_core_dumps
+from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..privacy.residual import Outcome
+    from ..residual_audit import Question
+
+
+def audit(
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            help="Data folder to read instead of asking a service; nothing is recorded then.",
+        ),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option("--examples", min=1, help="Examples of the whole store to look at.")
+    ] = 1000,
+    per_source: Annotated[
+        int, typer.Option("--per-source", min=0, help="Examples of each source, at least.")
+    ] = 100,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the draw; a new one, if not said.")
+    ] = None,
+    sources: Annotated[
+        list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Folder of a token classifier or GLiNER model that looks as well; with --store.",
+        ),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option("--limit", help="Exit with 1 if more may hold an identifier, as in 0.5%."),
+    ] = None,
+    listed: Annotated[
+        int, typer.Option("--list", min=0, help="Of how many findings to tell where they are.")
+    ] = 0,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the tables as a page as well.")
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Bound the share of stored examples that still hold a direct identifier, with 95 %.
+
+    Draws examples at random, looks at them with another detector than the one that made them, and
+    knows stand-ins by the places that were sealed when they were made. What is left is never
+    printed: --list tells the example, the place, the type and the shape. A service records the
+    outcome in its ledger.
+
+    Exit code 1: more than --limit may hold one, all that is undecidable counted.
+    """
+    from ..residual_audit import Question
+
+    refuse_core_dumps()
+    most = None if limit is None else _share(limit)
+    question = Question(
+        num_examples=examples, per_source=per_source, seed=seed, sources=tuple(sources or ())
+    )
+    with progress(as_json=as_json) as bar:
+        task = bar.add_task("examples looked at")
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if store is not None:
+            outcome = _in_folder(store, question, model, tell)
+        elif model is None:
+            outcome = _by_service(server, question, tell)
+        else:
+            raise RecollectError(
+                Reason.CONFIG_INVALID,
+                "a service looks with what it has.",
+                where="--model",
+                fix="Name the data folder with --store: it may be read while the service runs.",
+            )
+    _show(outcome, listed, html, as_json=as_json)
+    if most is not None and outcome.whole.at_most_with_undecidable > most:
+        raise typer.Exit(1)
+
+
+def _show(outcome: Outcome, listed: int, html: Path | None, *, as_json: bool) -> None:
+    from ..deid_report import write_tables
+    from ..residual_report import outcome_body, outcome_lines
+
+    if html is not None:
+        write_tables(outcome_lines(outcome, listed), html, "Identifiers that are left")
+    if as_json:
+        print_json(outcome_body(outcome, listed))
+        return
+    for shown in outcome_lines(outcome, listed):
+        console.print(shown, highlight=False)
+
+
+def _in_folder(
+    folder: Path, question: Question, model: str | None, tell: Callable[[int, int], None]
+) -> Outcome:
+    from ..residual_audit import audit_folder
+
+    looking = audit_folder(folder, question)
+    for done in looking.steps():
+        tell(done.num_done, done.num_all)
+    return looking.outcome()
+
+
+def _by_service(server: str, question: Question, tell: Callable[[int, int], None]) -> Outcome:
+    from ..residual_wire import outcome_from_wire
+
+    request = wire.AuditResidualRequest(
+        num_examples=question.num_examples,
+        per_source=question.per_source,
+        seed=question.seed,
+        sources=question.sources,
+    )
+    answer = wire.AuditResidualResponse()
+    with connect(server) as client:
+        for answer in client.audit.AuditResidual(request, timeout=JOB_SECONDS):
+            tell(answer.num_done, answer.num_all)
+    return outcome_from_wire(answer.outcome)
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s?%", text.strip())
+    if match is None or float(match[1]) > 100:
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            f"{text!r:.40} is no share.",
+            where="--limit",
+            fix="Write it in percent, as in 0.5%.",
+        )
+    return float(match[1]) / 100
