@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .deidentifier import Deidentifier
+from .needles import Needles, all_found
 
 _BLOCK = 1 << 22
+_GZIP = 16 + zlib.MAX_WBITS
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,8 @@ class Leak:
     value: int
     """Which of the given values, by its position: the value itself is not repeated."""
     form: str
-    """`bytes`, `utf-16`, `gzip` or `parquet`: where in the file it was found."""
+    """`bytes`, `utf-16`, `gzip`, `parquet`, `arrow` or `zstd`: what had to be decoded to find it;
+    with `escaped` or `base64` where it is spelt so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +50,20 @@ class Missed:
 def scan_bytes(folder: Path, values: Sequence[str]) -> list[Leak]:
     """Every given value that lies in a file below the folder, in any case of letters.
 
-    Files are read as bytes (UTF-8 and UTF-16); gzip and Parquet files are decoded as well, since
-    compression and dictionaries hide text from a byte scan.
+    Files are read as bytes (UTF-8 and UTF-16, escaped as in JSON or a web address, base64 at every
+    alignment, spaces as line breaks); gzip, Parquet and Arrow files are decoded as well, since
+    compression and dictionaries hide text from a byte scan. What is left of a damaged one is
+    decoded as far as it goes.
     """
+    needles = Needles(values)
     leaks: dict[Leak, None] = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.is_symlink():
             continue
         name = str(path.relative_to(folder))
-        for form, blocks in _readings(path):
-            for position in _found(blocks, values):
+        for reading, blocks in _readings(path):
+            for position, spelling in all_found(blocks, needles):
+                form = f"{reading}, {spelling}" if spelling else reading
                 leaks[Leak(file=name, value=position, form=form)] = None
     return list(leaks)
 
@@ -92,19 +99,36 @@ def _covered(text: str, deidentifier: Deidentifier) -> set[int]:
 def _readings(path: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
     """The file's bytes, and what they hold once decoded."""
     with path.open("rb") as stream:
-        magic = stream.read(4)
+        magic = stream.read(6)
     yield "bytes", _blocks(path)
     yield "utf-16", (_narrow(block) for block in _blocks(path))
     if magic[:2] == b"\x1f\x8b":
-        yield "gzip", _blocks(path, opener=gzip.open)
-    if magic == b"PAR1":
+        yield "gzip", _unzipped(path)
+    if magic[:4] == b"PAR1":
         yield "parquet", _parquet_strings(path)
+        yield "zstd", _zstd_frames(path)
+    if magic == b"ARROW1":
+        yield "arrow", _arrow_strings(path)
+        yield "zstd", _zstd_frames(path)
 
 
-def _blocks(path: Path, opener: Any = open) -> Iterator[bytes]:
-    with opener(path, "rb") as stream:
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             yield block
+
+
+def _unzipped(path: Path) -> Iterator[bytes]:
+    """What a gzip file holds, of a damaged one as far as it can be read."""
+    unzip = zlib.decompressobj(_GZIP)
+    try:
+        for block in _blocks(path):
+            yield unzip.decompress(block)
+            while unzip.eof and unzip.unused_data:
+                rest, unzip = unzip.unused_data, zlib.decompressobj(_GZIP)
+                yield unzip.decompress(rest)
+    except zlib.error:
+        return
 
 
 def _narrow(block: bytes) -> bytes:
@@ -113,12 +137,71 @@ def _narrow(block: bytes) -> bytes:
 
 
 def _parquet_strings(path: Path) -> Iterator[bytes]:
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                yield "\n".join(_strings(row)).encode()
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield _joined(batch)
+    except (pa.ArrowException, OSError):
+        # Cut off before its end, or damaged: `_zstd_frames` reads what is whole.
+        return
+
+
+def _arrow_strings(path: Path) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as file:
+            texts = [field.name for field in file.schema if not _is_numeric(field.type)]
+            for number in range(file.num_record_batches):
+                yield _joined(file.get_batch(number).select(texts))
+    except (pa.ArrowException, OSError):
+        return
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Whether values of an Arrow type are numbers, or lists of them: they hold no text."""
+    import pyarrow as pa
+
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_primitive(kind))
+
+
+def _joined(batch: Any) -> bytes:
+    rows = batch.to_pylist()
+    return "\n".join(text for row in rows for text in _strings(row)).encode(errors="replace")
+
+
+def _zstd_frames(path: Path) -> Iterator[bytes]:
+    """What each frame of Zstandard within a file holds, whether or not the rest can be read."""
+    import pyarrow as pa
+
+    content = path.read_bytes()
+    start = content.find(_ZSTD)
+    while start >= 0:
+        source = pa.BufferReader(pa.py_buffer(content)[start:])
+        try:
+            with pa.CompressedInputStream(source, "zstd") as stream:
+                # No further than the frame goes, or what follows it would be taken for the next.
+                yield stream.read(_content_size(content[start : start + 14]))
+        except (pa.ArrowException, OSError):
+            pass
+        start = content.find(_ZSTD, start + 1)
+
+
+def _content_size(header: bytes) -> int:
+    """How much a frame of Zstandard says that it holds (RFC 8878, 3.1.1.1); at most a block."""
+    if len(header) < 14:
+        return 0
+    flags = header[4]
+    in_one_segment = flags >> 5 & 1
+    start = 5 + (not in_one_segment) + (0, 1, 2, 4)[flags & 3]
+    length = (in_one_segment, 2, 4, 8)[flags >> 6]
+    size = int.from_bytes(header[start : start + length], "little")
+    return min(size + (256 if length == 2 else 0), _BLOCK)
 
 
 def _strings(item: Any) -> Iterator[str]:
@@ -132,31 +215,3 @@ def _strings(item: Any) -> Iterator[str]:
     elif isinstance(item, (list, tuple)):
         for value in item:
             yield from _strings(value)
-
-
-def _found(blocks: Iterable[bytes], values: Sequence[str]) -> Iterator[int]:
-    """Positions of the values that occur; a tail of each block is kept for values across blocks."""
-    needles = [value.lower().encode() for value in values]
-    # One byte more than the longest: what stands before a value tells a number from a longer one.
-    longest = 1 + max((len(needle) for needle in needles), default=1)
-    tail = b""
-    for block in blocks:
-        haystack = _lower(tail + block)
-        yield from (i for i, needle in enumerate(needles) if needle and _holds(haystack, needle))
-        tail = (tail + block)[-longest:]
-
-
-def _holds(haystack: bytes, needle: bytes) -> bool:
-    """Whether the value stands there; a number within a longer number is another number."""
-    if not needle.isdigit():
-        return needle in haystack
-    return re.search(rb"(?<!\d)" + needle + rb"(?!\d)", haystack) is not None
-
-
-def _lower(block: bytes) -> bytes:
-    # Letters beyond ASCII change case by more than one byte; undecodable bytes stay as they are.
-    return (
-        block.decode("utf-8", errors="surrogateescape")
-        .lower()
-        .encode("utf-8", errors="surrogateescape")
-    )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,20 +26,27 @@ def write(folder: Path, form: str, text: str) -> None:
     elif form == "nested":
         rows = pa.array([[{"content": text}]])
         parquet.write_table(pa.table({"messages": rows}), path, compression="zstd")
+    elif form == "arrow":
+        table = pa.table({"text": [text] * 50, "ids": [[1, 2]] * 50})
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(path, table.schema, options=options) as writer:
+            writer.write_table(table)
     elif form == "gzip":
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_bytes(text.encode(form))
 
 
-@pytest.mark.parametrize("form", ["utf-8", "utf-16-le", "utf-16-be", "gzip", "parquet", "nested"])
+@pytest.mark.parametrize(
+    "form", ["utf-8", "utf-16-le", "utf-16-be", "gzip", "parquet", "nested", "arrow"]
+)
 def test_a_value_is_found_in_every_form_and_any_case(tmp_path: Path, form: str) -> None:
     write(tmp_path, form, "… said ROSALIND achterberg, twice")
     leaks = scan_bytes(tmp_path, VALUES)
     assert {(leak.file, leak.value) for leak in leaks} == {("sub/file", 0)}
 
 
-@pytest.mark.parametrize("form", ["utf-8", "gzip", "parquet"])
+@pytest.mark.parametrize("form", ["utf-8", "utf-16-le", "utf-16-be", "gzip", "parquet", "arrow"])
 def test_other_letters_than_ascii_are_found_in_any_case(tmp_path: Path, form: str) -> None:
     write(tmp_path, form, "per ångström")
     assert {leak.value for leak in scan_bytes(tmp_path, VALUES)} == {2}
@@ -46,6 +55,33 @@ def test_other_letters_than_ascii_are_found_in_any_case(tmp_path: Path, form: st
 def test_a_clean_folder_gives_no_leaks(tmp_path: Path) -> None:
     write(tmp_path, "parquet", "nothing to see")
     assert scan_bytes(tmp_path, VALUES) == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "gzip"])
+def test_what_is_left_of_a_damaged_file_is_read(tmp_path: Path, form: str) -> None:
+    noise = " ".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))
+    write(tmp_path, form, "said quokka_91 " + noise)
+    path = tmp_path / "sub" / "file"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 20])
+    assert {leak.value for leak in scan_bytes(tmp_path, VALUES)} == {1}
+    path.write_bytes(content[:6])
+    assert scan_bytes(tmp_path, VALUES) == []
+
+
+def test_a_value_in_base64_or_escapes_is_found_and_its_spelling_told(tmp_path: Path) -> None:
+    for name, text in {
+        "header": base64.b64encode(b"user:Rosalind Achterberg"),
+        "ledger": json.dumps({"name": "Ångström"}).encode(),
+        "log": gzip.compress(b"said Rosalind\nAchterberg"),
+    }.items():
+        (tmp_path / name).write_bytes(text)
+    found = {(leak.file, leak.value, leak.form) for leak in scan_bytes(tmp_path, VALUES)}
+    assert found == {
+        ("header", 0, "bytes, base64"),
+        ("ledger", 2, "bytes, escaped"),
+        ("log", 0, "gzip, escaped"),
+    }
 
 
 def test_a_value_across_two_blocks_is_found(
