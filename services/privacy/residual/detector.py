@@ -165,7 +165,7 @@ def _may_be(entity_type: str, value: str) -> bool:
         words = _LETTERS.findall(value)
         return any((w[0].isupper() and len(w) > 1) or gazetteer().is_first_name(w) for w in words)
     if entity_type == "ADDRESS":
-        return len(value.split()) > 1 and any(map(str.isdecimal, value))
+        return len(value.split()) > 1 and any(c.isdecimal() or c.isupper() for c in value)
     return sum(map(str.isdecimal, value)) >= _FEW_DIGITS
 
 
