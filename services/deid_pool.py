@@ -9,21 +9,27 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ..mixer.errors import Reason
+from ..mixer.errors import Reason, RecollectError
 from .deid_rows import Answer, Answered, RowDeidentifier, RowOptions
 from .policy_version import PolicyVersion
 
 _AHEAD = 4
 """Groups under way for each process: memory stays flat, however long the file."""
-_worker: RowDeidentifier | None = None
+_worker: RowDeidentifier | RecollectError | None = None
 
 
 def _start(options: RowOptions) -> None:
     global _worker
-    _worker = RowDeidentifier(options)
+    try:
+        _worker = RowDeidentifier(options)
+    except RecollectError as error:
+        # Told with the first group: a pool whose process fails to start says nothing but that.
+        _worker = error
 
 
 def _work(lines: list[bytes]) -> list[Answer]:
+    if isinstance(_worker, RecollectError):
+        raise _worker
     assert _worker is not None
     return [_worker(line) for line in lines]
 

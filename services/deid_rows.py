@@ -133,7 +133,7 @@ def read_row(line: bytes) -> Mapping[str, Any]:
         raise RecollectError(Reason.INPUT_ENCODING, "the row is not UTF-8") from None
     try:
         row = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON") from None
     if not isinstance(row, dict):
         raise RecollectError(Reason.INPUT_MALFORMED, "the row is no JSON object")

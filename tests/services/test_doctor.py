@@ -65,3 +65,26 @@ def test_a_service_does_not_start_where_a_recognizer_is_sabotaged(tmp_path: Path
     assert result.returncode == 70
     assert result.stdout == ""
     assert json.loads(result.stderr)["error"]["reason"] == "DEIDENTIFICATION_FAILED"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_are_not_read_where_a_recognizer_is_sabotaged(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "fine"}\n', encoding="utf-8")
+    # Processes that are started run this file again, and are broken as well.
+    program = tmp_path / "broken.py"
+    program.write_text(
+        SILENT
+        + 'if __name__ == "__main__":\n    from recollect.services.cli import main\n    main()\n'
+    )
+    command = ("deid", "apply", "in.jsonl", "out.jsonl", "--workers", str(workers), "--json")
+    result = subprocess.run(
+        [sys.executable, str(program), *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=own_environment(),
+    )
+    assert result.returncode == 70, result.stderr
+    assert json.loads(result.stderr)["error"]["reason"] == "DEIDENTIFICATION_FAILED"
+    assert not (tmp_path / "out.jsonl").exists()

@@ -54,7 +54,11 @@ class Tagger:
         return cls(weights, tuple(described["dilations"]))
 
     def probabilities(self, words: Words) -> Array:
-        """Probabilities, float32 of shape (words, labels)."""
+        """Probabilities, float32 of shape (words, labels).
+
+        Raises:
+            FloatingPointError: they are no numbers; no threshold would find anything in them.
+        """
         if not len(words):
             return np.empty((0, len(LABELS)), np.float32)
         h = self._embedded(words)
@@ -75,7 +79,10 @@ class Tagger:
         scores = h @ self._leave[0] + self._leave[1]
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
-        return cast(Array, scores / scores.sum(axis=1, keepdims=True))
+        scores /= scores.sum(axis=1, keepdims=True)
+        if not np.isfinite(scores).all():
+            raise FloatingPointError("probabilities that are no numbers")
+        return cast(Array, scores)
 
     def _embedded(self, words: Words) -> Array:
         # One tagger serves every thread of a process: a row must not be given away twice, nor
