@@ -99,6 +99,12 @@ ADDRESSES = (
     Pattern("state and zip", rf"{_TOWN},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?(?![\w-])", 0.6),
     Pattern("uk postcode", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b", 0.6),
     *_CONTINENTAL,
+    Pattern(
+        "coordinates",
+        r"(?<![\w.])[-+]?\d{1,3}\.\d{4,8}°? ?[NS]?,\s?"
+        r"[-+]?\d{1,3}\.\d{4,8}(?:°? ?[EW]\b)?(?![\w.]\d)",
+        0.5,
+    ),
 )
 """Patterns that read capital letters."""
 ADDRESSES_ANY_CASE = (

@@ -27,6 +27,7 @@ PLAINEST: Mapping[str, str] = {
     "PERSON": "my name is Rosalind Achterberg",
     "PHONE_NUMBER": "call +1 202-555-0143",
     "QUANTITY": "The applicant claimed EUR 5,000 in respect of non-pecuniary damage.",
+    "SECRET": "my password is quokka!91",
     "TRACKING_ID": "tracking number QX88320199",
     "UK_NHS": "nhs number 943 476 5919",
     "URL": "see https://www.example.com/rosa",

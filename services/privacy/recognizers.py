@@ -13,6 +13,7 @@ from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 
 from .addresses import ADDRESSES, ADDRESSES_ANY_CASE
 from .national import NATIONAL_IDS, NATIONAL_IDS_BY_CUE, PLATES, PLATES_BY_CUE
+from .secret_patterns import SECRETS, SECRETS_BY_CUE, WALLETS
 
 _IGNORE_CASE = regex.IGNORECASE | regex.MULTILINE
 _EXACT_CASE = regex.MULTILINE
@@ -36,7 +37,7 @@ _ORDER = (
 _ACCOUNT = (
     r"account|acct|a/c|customer|client|member|membership|user|policy|employee|staff|transaction|"
     r"txn|utr|reference|ticket|case|complaint|claim|service request|request|loan|contract|"
-    r"patient|student|registration|serial|badge|pension|card"
+    r"patient|student|registration|serial|badge|pension|imei|vin|card"
 )
 _TRACKING = r"tracking|awb|consignment|waybill|docket"
 
@@ -57,6 +58,7 @@ def own_recognizers() -> list[EntityRecognizer]:
         _numbered("ORDER_ID", _ORDER, _ORDER, *_ORDER_SHAPES),
         _numbered("ACCOUNT_ID", _ACCOUNT, _ACCOUNT_BARE, *_ACCOUNT_SHAPES),
         _numbered("TRACKING_ID", _TRACKING, _TRACKING, *_TRACKING_SHAPES),
+        _recognizer("ACCOUNT_ID", _BANK_CODES, _IGNORE_CASE),
         _recognizer("PHONE_NUMBER", _PHONES, _IGNORE_CASE),
         CreditCardRecognizer(patterns=[_CARD_SHAPE], name="AnyCardRecognizer"),
         _recognizer("CREDIT_CARD", _CARDS, _IGNORE_CASE),
@@ -70,6 +72,9 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("EMAIL_ADDRESS", _SPOKEN_EMAILS, _IGNORE_CASE),
         _recognizer("ADDRESS", ADDRESSES, _EXACT_CASE),
         _recognizer("ADDRESS", ADDRESSES_ANY_CASE, _IGNORE_CASE),
+        _recognizer("CRYPTO", WALLETS, _EXACT_CASE),
+        _recognizer("SECRET", SECRETS, _EXACT_CASE),
+        _recognizer("SECRET", SECRETS_BY_CUE, _IGNORE_CASE),
         _recognizer("VEHICLE_PLATE", PLATES, _EXACT_CASE),
         _recognizer("VEHICLE_PLATE", PLATES_BY_CUE, _IGNORE_CASE),
         _recognizer("NATIONAL_ID", NATIONAL_IDS, _EXACT_CASE),
@@ -99,7 +104,7 @@ def _numbered(entity: str, cues: str, bare_cues: str, *shapes: Pattern) -> Patte
 
 _ACCOUNT_BARE = (
     r"account|acct|a/c|reference|ticket|complaint|transaction|txn|utr|case|policy|badge|claim|"
-    r"membership|case id|customer id"
+    r"membership|case id|customer id|imei|vin"
 )
 _ORDER_SHAPES = (
     Pattern("three blocks", r"(?<![\w.$-])\d{3}-\d{5,8}-\d{4,8}(?![\w-])", 0.8),
@@ -127,6 +132,14 @@ _ACCOUNT_SHAPES = (
         "long number",
         r"(?<![\w.,$₹€£%^*/+=<>(\[{-])(?<![-+*/=<>^]\s)(?!\d*000\b)\d{11,18}(?![\w%^*/+=<>]|\s?[-+*/=<>^×]|[.,]\d)",
         0.45,
+    ),
+)
+_BANK_CODES = (
+    Pattern(
+        "bank code cue",
+        r"\b(?:bic|swift|ifsc|sort code|routing(?: number)?|iban/bic)(?: (?:code|number|no\.?))?"
+        rf"{_LINK}\K(?:(?-i:[A-Z]{{6}}[A-Z0-9]{{2}}(?:[A-Z0-9]{{3}})?)|[a-z]{{4}}0\w{{6}}|\d\d-\d\d-\d\d|\d{{6,9}})(?!\w)",
+        0.6,
     ),
 )
 _TRACKING_SHAPES = (

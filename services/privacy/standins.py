@@ -29,6 +29,19 @@ def make_code(value: str, draw: Draw) -> str:
     return "".join(_same_sort(c, draw, seed, str(i)) for i, c in enumerate(value))
 
 
+def make_wallet(value: str, draw: Draw) -> str:
+    """An address of the same network; its check is wrong, but by chance."""
+    prefix = next((p for p in ("0x", "bc1", "ltc1") if value.startswith(p)), value[:1])
+    seed, hexadecimal = value.lower(), prefix == "0x"
+    rest = "".join(
+        draw.choice(seed, "0123456789abcdef", str(i))
+        if hexadecimal
+        else _same_sort(c, draw, seed, str(i))
+        for i, c in enumerate(value[len(prefix) :])
+    )
+    return prefix + rest
+
+
 def _same_sort(character: str, draw: Draw, seed: str, label: str) -> str:
     if character.isdigit():
         return draw.choice(seed, "0123456789", label)
@@ -297,6 +310,7 @@ MAKERS: dict[str, Callable[[str, Draw], str]] = {
     "ADDRESS": make_address,
     "CODE": make_code,
     "CREDIT_CARD": make_card,
+    "CRYPTO": make_wallet,
     "EMAIL_ADDRESS": make_email,
     "IBAN_CODE": make_iban,
     "IP_ADDRESS": make_ip,

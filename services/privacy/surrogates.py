@@ -28,9 +28,9 @@ _SAME_KIND = {
     "US_DRIVER_LICENSE": "CODE",
     "US_PASSPORT": "CODE",
     "UK_NHS": "CODE",
+    "SECRET": "CODE",
     "VEHICLE_PLATE": "CODE",
     "MEDICAL_LICENSE": "CODE",
-    "CRYPTO": "CODE",
     "US_ITIN": "US_SSN",
     "DATE_TIME": "DATE",
 }

@@ -1,0 +1,66 @@
+"""Patterns of secrets: passwords, PINs and one-time codes by their cue, keys of services by shape.
+
+Shapes of keys are those that their makers document, so that leaks can be found (GitHub, AWS, Slack,
+Google, Stripe; JSON Web Tokens, RFC 7519).
+"""
+
+from __future__ import annotations
+
+from presidio_analyzer import Pattern
+
+_SAID = r"\s{0,3}(?:\b(?:is|was|are|to|as|be|set|now|still|again)\b|[:#=(\"'“‘-])"
+_LINK = rf"(?:{_SAID}){{0,4}}\s{{0,2}}[\"'“‘]?"
+_LINKED = rf"(?:{_SAID}){{1,4}}\s{{0,2}}[\"'“‘]?"
+
+SECRETS = (
+    Pattern("github", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b", 0.9),
+    Pattern("aws", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", 0.9),
+    Pattern("slack", r"\bxox[abeprs]-[A-Za-z0-9-]{10,200}", 0.9),
+    Pattern("google", r"\bAIza[A-Za-z0-9_-]{35}(?![\w-])", 0.9),
+    Pattern(
+        "stripe and others",
+        r"\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,200}",
+        0.8,
+    ),
+    Pattern(
+        "web token",
+        r"\beyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{0,2000}",
+        0.9,
+    ),
+    Pattern(
+        "private key",
+        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]{1,8000}-----END [A-Z ]{0,20}PRIVATE KEY-----",
+        0.95,
+    ),
+)
+"""By shape, in the case of letters that they have."""
+SECRETS_BY_CUE = (
+    Pattern(
+        "password cue",
+        # A word follows a password as well ("password is wrong"): it has a digit or a sign in it.
+        r"\b(?:pass ?(?:word|code|phrase|wd)|pwd|api[ _-]?key|secret key|access token|auth token)s?"
+        rf"\b{_LINKED}"
+        r"\K(?=[^\s\"'”’,;]{0,63}[\d!@#$%^&*+_?~])[^\s\"'”’,;]{4,64}(?<![.?!:)])",
+        0.7,
+    ),
+    Pattern(
+        "code cue",
+        r"\b(?:pin|otp|cvv2?|cvc2?|security code|verification code|"
+        r"one[- ]time (?:code|password|passcode)|"
+        r"access code|entry code|door code)(?: (?:code|number|no\.?))?"
+        rf"\b{_LINK}\K\d{{3,8}}(?!\d|[.,]\d)",
+        0.7,
+    ),
+)
+"""By the word before them."""
+WALLETS = (
+    Pattern("ethereum", r"\b0x[a-fA-F0-9]{40}\b", 0.9),
+    Pattern("segregated witness", r"\b(?:bc1|ltc1)[ac-hj-np-z02-9]{25,62}\b", 0.9),
+    Pattern(
+        "base 58",
+        r"(?<![\w/=+-])(?=\w{0,33}\d)(?=\w{0,33}[a-z])(?=\w{0,33}[A-Z])"
+        r"[13LMDXr4][1-9A-HJ-NP-Za-km-z]{25,34}(?![\w/=+-])",
+        0.5,
+    ),
+)
+"""Addresses of crypto-currencies that Presidio does not know; by shape."""
