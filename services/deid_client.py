@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -90,7 +90,7 @@ class Opening:
     """Stands for the key of the surrogates."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PolicyText:
     """A policy of your own, as YAML or JSON."""
 
@@ -108,7 +108,7 @@ def deidentified(
     policy: str | PolicyText | None = None,
     spans: bool = False,
     seconds: float = JOB_SECONDS,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """A result for each record, in order.
 
     Args:
@@ -153,6 +153,7 @@ class DeidCall:
         self._under_way: deque[list[Result | _Sent]] = deque()
         """Of each record its result, where it was refused here, or else what was sent."""
         self._results: deque[wire.RecordResult] = deque()
+        self._num_sent = 0
         self._requests.put(wire.DeidentifyRequest(header=_header(policy, spans=spans)))
         self._call = client.deid.Deidentify(iter(self._requests.get, None), timeout=seconds)
         self._answers = iter(self._call)
@@ -197,6 +198,7 @@ class DeidCall:
                 self._requests.put(request)
                 request, num_bytes = wire.DeidentifyRequest(), 0
             request.records.records.append(packed)
+            self._num_sent += 1
             num_bytes += packed.ByteSize()
             group.append((record.record_id, len(packed.messages)))
         if request.records.records:
@@ -219,7 +221,9 @@ class DeidCall:
             RecollectError: what ended the call.
         """
         self._requests.put(None)
-        self._next_part("summary")
+        summary = self._next_part("summary").summary
+        if self._results or summary.num_records != self._num_sent:
+            raise _disorder("the service has not de-identified as many records as were sent")
 
     def close(self) -> None:
         """Gives the call up, if it is still under way."""

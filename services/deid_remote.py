@@ -148,7 +148,7 @@ def policy_to_send(name: str) -> str | PolicyText:
     if name in {policy.name for policy in shipped_policies()} or not path.is_file():
         return name
     try:
-        return PolicyText(text=path.read_text(encoding="utf-8"))
+        return PolicyText(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecollectError(
             Reason.POLICY_INVALID,
