@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..mixer.errors import Reason, RecollectError
 from .ledger import Ledger
@@ -16,8 +17,12 @@ from .privacy.residual.kinds import Finder
 from .privacy.standin_places import PlaceSeal
 from .replay import Snapshot
 from .replay.picking import examples_at
+from .replay.segment import read_examples
 from .replay.snapshot import Holdings, unknown_source
 from .secret import secret_key
+
+if TYPE_CHECKING:
+    from .privacy.residual.quasi import Anonymity
 
 MAX_EXAMPLES = 1_000_000
 """Most examples to look at, of the whole and of a source."""
@@ -159,6 +164,41 @@ def audit_folder(folder: Path, question: Question, finders: Sequence[Finder] = (
         RecollectError: INPUT_NOT_FOUND if the folder is none; LEDGER_CORRUPT; STORAGE_CORRUPT where
             the key of the surrogates is gone; as `ResidualAudit`.
     """
+    snapshot, seal = _opened(folder)
+    return ResidualAudit(folder, snapshot, seal.opened, question, finders)
+
+
+def anonymity(
+    folder: Path,
+    k: int,
+    sources: Sequence[str] = (),
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Anonymity:
+    """How well the subjects of a data folder hide among one another.
+
+    Reads every example: in a sample, whoever is not unique would seem so.
+
+    Raises:
+        RecollectError: as `audit_folder`.
+    """
+    from .privacy.residual.quasi import AnonymityTally
+
+    snapshot, seal = _opened(folder)
+    sizes = _sizes(snapshot, sources)
+    num_all = sum(sizes.values())
+    tally = AnonymityTally(seal.opened)
+    num_done = 0
+    for source in sizes:
+        for manifest in snapshot.of(source):
+            for example in read_examples(folder, manifest):
+                tally.take(example)
+                num_done += 1
+                tell(num_done, num_all)
+    return tally.outcome(k)
+
+
+def _opened(folder: Path) -> tuple[Snapshot, PlaceSeal]:
+    """What a data folder holds, as its ledger tells it, and what opens the places in it."""
     if not (folder / "ledger" / "ledger.jsonl").is_file():
         raise RecollectError(
             Reason.INPUT_NOT_FOUND,
@@ -170,5 +210,4 @@ def audit_folder(folder: Path, question: Question, finders: Sequence[Finder] = (
     for entry in Ledger.read(folder / "ledger"):
         holdings.apply(entry)
     seal = PlaceSeal(secret_key(folder / "keys" / "surrogate.key", create=False))
-    snapshot = holdings.snapshot(holdings.snapshot_id)
-    return ResidualAudit(folder, snapshot, seal.opened, question, finders)
+    return holdings.snapshot(holdings.snapshot_id), seal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -12,6 +12,9 @@ from rich.text import Text
 
 from .commands.terminal import table
 from .privacy.residual import Outcome, Stratum, Survivor
+
+if TYPE_CHECKING:
+    from .privacy.residual.quasi import Anonymity
 
 _COUNTS = (
     "examples",
@@ -104,6 +107,29 @@ def _sentences(outcome: Outcome) -> Iterator[str]:
             f"Of {outcome.num_without_places:,} examples nobody kept where their stand-ins are: "
             "what looks like a stand-in in them is undecidable."
         )
+
+
+def anonymity_lines(found: Anonymity) -> Iterator[RenderableType]:
+    """How well subjects hide among one another, as a table and a sentence."""
+    sizes, k = found.class_sizes, found.k
+    bands = {"1": range(1, 2)} if k > 1 else {}
+    if k > 2:
+        bands[f"2 … {k - 1}"] = range(2, k)
+    counts = {name: sum(sizes.get(size, 0) for size in band) for name, band in bands.items()}
+    counts[f"{k} or more"] = found.num_subjects - found.num_below
+    whole = found.num_subjects
+    rows = [(name, f"{n:,}", _percent(n / whole) if whole else "–") for name, n in counts.items()]
+    title = (
+        f"Subjects with equal quasi-identifiers, of {whole:,} in {found.num_examples:,} examples"
+    )
+    yield table(title, ("subjects in a class", "subjects", "share"), rows, numbers=2)
+    left = ", ".join(f"{name} of {n:,}" for name, n in sorted(found.attributes.items()))
+    yield Text(
+        f"Left as it came: {left or 'nothing'}. {found.num_below:,} subjects are among fewer than "
+        f"{k}; {len(found.examples_below):,} examples are about them."
+    )
+    if found.num_unread:
+        yield Text(f"{found.num_unread:,} examples could not be read by the detector.")
 
 
 def outcome_body(outcome: Outcome, num_listed: int = 0) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..privacy.residual import Outcome
+    from ..privacy.residual.quasi import Anonymity
     from ..residual_audit import Question
 
 
@@ -52,6 +53,15 @@ def audit(
         str | None,
         typer.Option("--limit", help="Exit with 1 if more may hold an identifier, as in 0.5%."),
     ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k",
+            min=2,
+            help="Also count subjects told apart to fewer than K by what is left of age, date, "
+            "place and trade; reads every example of --store.",
+        ),
+    ] = None,
     listed: Annotated[
         int, typer.Option("--list", min=0, help="Of how many findings to tell where they are.")
     ] = 0,
@@ -70,7 +80,7 @@ def audit(
 
     Exit code 1: more than --limit may hold one, all that is undecidable counted.
     """
-    from ..residual_audit import Question
+    from ..residual_audit import Question, anonymity
 
     refuse_core_dumps()
     most = None if limit is None else _share(limit)
@@ -83,32 +93,41 @@ def audit(
         def tell(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
+        classes = None
         if store is not None:
             outcome = _in_folder(store, question, model, tell)
-        elif model is None:
+            classes = None if k is None else anonymity(store, k, question.sources, tell)
+        elif model is None and k is None:
             outcome = _by_service(server, question, tell)
         else:
             raise RecollectError(
                 Reason.CONFIG_INVALID,
-                "a service looks with what it has.",
-                where="--model",
+                "a service looks with what it has, at a sample.",
+                where="--k" if model is None else "--model",
                 fix="Name the data folder with --store: it may be read while the service runs.",
             )
-    _show(outcome, listed, html, as_json=as_json)
+    _show(outcome, classes, listed, html, as_json=as_json)
     if most is not None and outcome.whole.at_most_with_undecidable > most:
         raise typer.Exit(1)
 
 
-def _show(outcome: Outcome, listed: int, html: Path | None, *, as_json: bool) -> None:
+def _show(
+    outcome: Outcome, classes: Anonymity | None, listed: int, html: Path | None, *, as_json: bool
+) -> None:
     from ..deid_report import write_tables
-    from ..residual_report import outcome_body, outcome_lines
+    from ..residual_report import anonymity_lines, outcome_body, outcome_lines
 
+    lines = [*outcome_lines(outcome, listed), *(anonymity_lines(classes) if classes else ())]
     if html is not None:
-        write_tables(outcome_lines(outcome, listed), html, "Identifiers that are left")
+        write_tables(lines, html, "Identifiers that are left")
     if as_json:
-        print_json(outcome_body(outcome, listed))
+        body = outcome_body(outcome, listed)
+        if classes is not None:
+            below = list(classes.examples_below[:listed])
+            body["anonymity"] = {**classes.to_body(), "examples_below": below}
+        print_json(body)
         return
-    for shown in outcome_lines(outcome, listed):
+    for shown in lines:
         console.print(shown, highlight=False)
 
 

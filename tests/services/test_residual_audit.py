@@ -133,13 +133,24 @@ def test_what_cannot_be_looked_at_is_refused_and_not_recorded(
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A data folder, and the address of a service over it that leaves names as they are."""
     place = tmp_path_factory.mktemp("residual")
-    rows = [json.dumps({"text": chat(number)}) for number in range(NUM_EXAMPLES)]
+    rows = [json.dumps({"text": chat(n), "who": f"c{n % 20}"}) for n in range(NUM_EXAMPLES)]
     (place / "chats.jsonl").write_text("\n".join(rows), encoding="utf-8")
     lax = "privacy.entities=[EMAIL_ADDRESS]"
     with Service(place / "data", more=[lax]) as service:
-        ingest = ("ingest", place / "chats.jsonl", "--source", "chats", "--role", "task")
+        (place / "mapping.yaml").write_text("subject: who\n", encoding="utf-8")
+        ingest = (
+            "ingest",
+            "--mapping",
+            place / "mapping.yaml",
+            place / "chats.jsonl",
+            "--source",
+            "chats",
+            "--role",
+            "task",
+        )
         law = ("--licence", "CC0-1.0", "--legal-basis", "consent")
-        done = run_command(*ingest, *law, "--server", service.address)
+        mapped = ("--mapping", place / "mapping.yaml", "--server", service.address)
+        done = run_command(*ingest, *law, *mapped)
         assert done.returncode == 0, done.stderr
         yield place / "data", service.address
 
@@ -181,6 +192,20 @@ def test_more_than_the_limit_is_exit_code_one(served: tuple[Path, str]) -> None:
     refused = in_process(*command, "--limit", "half").exception
     assert isinstance(refused, RecollectError)
     assert (refused.reason, refused.where) == (Reason.CONFIG_INVALID, "--limit")
+
+
+@pytest.mark.slow
+def test_subjects_are_counted_by_what_is_left_of_them(served: tuple[Path, str]) -> None:
+    command = ("deid", "audit", "--examples", 1, "--per-source", 0, "--k", 21)
+    told = in_process(*command, "--store", served[0], "--list", 7, "--json")
+    found = json.loads(told.stdout)["anonymity"]
+    # Of nobody an age, date or place is told: all twenty are alike, and fewer than 21.
+    assert (found["num_subjects"], found["num_examples"]) == (20, NUM_EXAMPLES)
+    assert found["class_sizes"] == {"20": 20}
+    assert (found["num_subjects_below"], len(found["examples_below"])) == (20, 7)
+    refused = in_process(*command).exception
+    assert isinstance(refused, RecollectError)
+    assert refused.where == "--k"
 
 
 def in_process(*arguments: object) -> Result:
