@@ -122,9 +122,19 @@ def configuration() -> str:
                 default = values[key].get("default")
                 shown = ", ".join(default) if isinstance(default, list) else default
                 lines.append(f"| · `{key}` | `{shown}` | {below[key]} |")
+                for found in models_in(nested.model_fields[key].annotation):
+                    lines += _nested_settings(found)
         else:
             lines.append(f"| `{name}` | `{field.default}` | {documented[name]} |")
     return "\n".join(lines) + "\n"
+
+
+def _nested_settings(model: type[BaseModel]) -> Iterator[str]:
+    """Rows for the fields of a setting that is a mapping of its own, or nothing."""
+    documented = _field_docs(model)
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`"
+        yield f"| · · `{name}` | {default} | {documented[name]} |"
 
 
 def proposers() -> str:

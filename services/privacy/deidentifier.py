@@ -26,11 +26,14 @@ from .policy import Operator, Policy
 from .quasi_patterns import is_about_somebody
 from .standin_places import PlaceSeal, StandIn, places
 from .surrogates import Surrogates, normalise
+from .tagging import shipped_tagger
+from .verifier import Verifier
 
 _SEPARATOR = "\n\n"
 _MAX_NAME_CHARACTERS = 255
 _MIN_KEY_BYTES = 16
 _SURE = 0.95
+_READERS = frozenset({"tagger", "verifier"})
 _CUT = "\N{NULL}"
 _FORMS_OF_ADDRESS = frozenset(
     {"madam", "sir", "ma'am", "maam", "mam", "mr", "mrs", "ms", "miss", "bro", "dude", "dear"}
@@ -95,13 +98,23 @@ class Deidentifier:
         """Seals where the stand-ins of an example are, under the same key."""
         return PlaceSeal(self._key)
 
+    @cached_property
+    def _verifier(self) -> Verifier | None:
+        options = self.policy.verifier
+        if options is None or "verifier" in self._without:
+            return None
+        return Verifier.load(options, self.policy.entities)
+
     def prove(self) -> None:
         """Loads every recognizer and proves on invented text that they work.
 
         Raises:
-            RecollectError: DEIDENTIFICATION_FAILED naming what does not.
+            RecollectError: DEIDENTIFICATION_FAILED naming what does not; of a verifier that cannot
+                be loaded, MODEL_UNUSABLE, PACKAGE_MISSING or POLICY_INVALID.
         """
         self._detector.prove()
+        if self._verifier is not None:
+            self._verifier.prove()
 
     def deidentify(
         self,
@@ -198,9 +211,9 @@ class Deidentifier:
         ranges = [(0, len(name))]
         with _closed():
             found = [f for text in readings(name) for f in self._settled(text, ranges, ())]
-            # The tagger knows sentences: of a file's name, only people it is sure of count.
+            # Networks know sentences: of a file's name, only people they are sure of count.
             sure = (f.entity_type == "PERSON" and f.score >= _SURE for f in found)
-            found = [f for f, s in zip(found, sure, strict=True) if f.stage != "tagger" or s]
+            found = [f for f, s in zip(found, sure, strict=True) if f.stage not in _READERS or s]
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
             (clean,) = _replace(name, ranges, replacements)
             self._check(words(name), ranges, [words(clean)], replacements)
@@ -213,10 +226,10 @@ class Deidentifier:
     def _settled(
         self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
     ) -> list[Finding]:
+        found = self._detector.find(text)
+        found += self._verified(text, found)
         found = [
-            f
-            for f in self._detector.find(text)
-            if not is_arithmetic(f, text) and not _is_form_of_address(f, text)
+            f for f in found if not is_arithmetic(f, text) and not _is_form_of_address(f, text)
         ]
         if "KNOWN_VALUE" in self.policy.entities:
             found.extend(self._known(text, known_values))
@@ -224,6 +237,12 @@ class Deidentifier:
         if is_about_somebody(found, text):
             found += _trimmed(split_at(self._detector.find_quasi(text), ranges), text)
         return settle(with_titles(found, text), text)
+
+    def _verified(self, text: str, found: Sequence[Finding]) -> list[Finding]:
+        if self._verifier is None:
+            return []
+        tagger = None if "tagger" in self._without else shipped_tagger()
+        return self._verifier.find_beside(tagger, text, found)
 
     def _known(self, text: str, values: Sequence[str]) -> list[Finding]:
         return list(find_known(text, values, self.policy.regex_timeout_seconds))

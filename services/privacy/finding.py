@@ -16,7 +16,7 @@ class Finding:
     end: int
     score: float
     stage: str = "pattern"
-    """What found it: `known`, `pattern`, `tagger`, `quasi` or `document`."""
+    """What found it: `known`, `pattern`, `tagger`, `quasi`, `verifier` or `document`."""
 
     def __len__(self) -> int:
         return self.end - self.start

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ...mixer.errors import Reason, RecollectError
+from .verifier.options import VerifierOptions
 
 ENTITY_TYPES = frozenset(
     {
@@ -40,6 +41,7 @@ ENTITY_TYPES = frozenset(
         "PERSON",
         "PHONE_NUMBER",
         "QUANTITY",
+        "SECRET",
         "TRACKING_ID",
         "UK_NHS",
         "URL",
@@ -117,6 +119,8 @@ class Policy(BaseModel):
     """Characters that neighbouring pieces share: a finding up to this length is never cut."""
     regex_timeout_seconds: Annotated[float, Field(gt=0.0)] = 5.0
     """A pattern that needs longer on one piece fails the example."""
+    verifier: VerifierOptions | None = None
+    """A model of your own that reads after the other stages, and only adds."""
 
     @model_validator(mode="before")
     @classmethod
@@ -149,6 +153,15 @@ class Policy(BaseModel):
             raise ValueError(f"unknown entity types: {', '.join(unknown)}")
         return operators
 
+    @field_validator("verifier")
+    @classmethod
+    def _labels_have_types(cls, verifier: VerifierOptions | None) -> VerifierOptions | None:
+        named = set(verifier.labels.values()) - {None} if verifier else set()
+        unknown = sorted(str(kind) for kind in named - ENTITY_TYPES)
+        if unknown:
+            raise ValueError(f"unknown entity types: {', '.join(unknown)}")
+        return verifier
+
     @field_validator("chunk_overlap")
     @classmethod
     def _fits(cls, overlap: int, info: Any) -> int:
@@ -166,6 +179,9 @@ class Policy(BaseModel):
         """SHA-256 over the policy's canonical JSON: equal fingerprint, equal findings."""
         values = self.model_dump(mode="json")
         values["entities"] = sorted(values["entities"])
+        if self.verifier is None:
+            # As it was before there were verifiers.
+            del values["verifier"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod

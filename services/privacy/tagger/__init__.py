@@ -6,6 +6,6 @@ good it is, stands in `model/README.md`.
 
 from .labels import ENTITY_TYPES, KINDS
 from .network import Tagger
-from .spans import Span, find_spans
+from .spans import Span, find_spans, likelihoods
 
-__all__ = ["ENTITY_TYPES", "KINDS", "Span", "Tagger", "find_spans"]
+__all__ = ["ENTITY_TYPES", "KINDS", "Span", "Tagger", "find_spans", "likelihoods"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from .labels import KINDS, LABELS
 from .network import Array, Tagger
-from .words import words_of
+from .words import Words, words_of
 
 # Columns of a kind's two labels, in the order of KINDS.
 _FIRST = np.array([LABELS.index(f"B-{kind}") for kind in KINDS])
@@ -43,14 +44,24 @@ def find_spans(tagger: Tagger, text: str, threshold: float) -> list[Span]:
     return list(_spans(tagger.probabilities(words), words.texts, words.starts, threshold))
 
 
+def likelihoods(tagger: Tagger, text: str) -> tuple[Words, Array]:
+    """The words of a text, and for each the probability that it is somebody's."""
+    words = words_of(text)
+    return words, _somebody(tagger.probabilities(words))
+
+
+def _somebody(probabilities: Array) -> Array:
+    # Works and products are nobody's, though some sets label them.
+    misc = probabilities[:, _FIRST[_MISC]] + probabilities[:, _NEXT[_MISC]]
+    return cast(Array, 1.0 - probabilities[:, 0] - misc)
+
+
 def _spans(
     probabilities: Array, texts: list[str], starts: list[int], threshold: float
 ) -> Iterator[Span]:
     begins = probabilities[:, _FIRST]
     totals = begins + probabilities[:, _NEXT]
-    somebody = 1.0 - probabilities[:, 0]
-    # Works and products are nobody's, though some sets label them.
-    somebody = somebody - totals[:, _MISC]
+    somebody = _somebody(probabilities)
     chosen = np.flatnonzero(somebody >= threshold)
     if not len(chosen):
         return
