@@ -78,6 +78,17 @@ def second_detector() -> Finder:
     return SecondDetector()
 
 
+def model_finder(model: Path) -> Finder:
+    """A model of somebody's own, from its folder, as a second detector.
+
+    Raises:
+        RecollectError: MODEL_UNUSABLE, PACKAGE_MISSING, DEIDENTIFICATION_FAILED.
+    """
+    from .privacy.residual.model import ModelFinder
+
+    return ModelFinder(model)
+
+
 class ResidualAudit:
     """One audit of what a store holds.
 

@@ -43,7 +43,7 @@ def audit(
         list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")
     ] = None,
     model: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "--model",
             help="Folder of a token classifier or GLiNER model that looks as well; with --store.",
@@ -132,11 +132,12 @@ def _show(
 
 
 def _in_folder(
-    folder: Path, question: Question, model: str | None, tell: Callable[[int, int], None]
+    folder: Path, question: Question, model: Path | None, tell: Callable[[int, int], None]
 ) -> Outcome:
-    from ..residual_audit import audit_folder
+    from ..residual_audit import audit_folder, model_finder
 
-    looking = audit_folder(folder, question)
+    finders = () if model is None else (model_finder(model),)
+    looking = audit_folder(folder, question, finders)
     for done in looking.steps():
         tell(done.num_done, done.num_all)
     return looking.outcome()
