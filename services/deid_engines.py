@@ -24,6 +24,14 @@ _HIGHEST: Mapping[str, float] = {
 }
 """What a policy may ask of a service's memory and threads; its owner's own is not held to it."""
 _MOST_REGIONS = 64
+_FROM_OUTSIDE = frozenset(
+    {
+        *("name", "version", "entities", "except", "operators", "score_threshold"),
+        *("tagger_threshold", "phone_regions", "propagate", "max_characters"),
+        *("chunk_characters", "chunk_overlap", "regex_timeout_seconds"),
+    }
+)
+"""Fields that a call may set. What names files or hosts is for the service's owner alone."""
 
 
 class Engines:
@@ -98,6 +106,8 @@ def _read(text: str) -> Policy:
     values = parse_yaml(text, noun="policy", reason=Reason.POLICY_INVALID)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise _invalid("the policy is no mapping of fields")
+    for name in sorted(Policy.model_fields.keys() & values.keys() - _FROM_OUTSIDE):
+        raise _invalid("only the service's own configuration may set it", where=f"policy.{name}")
     try:
         policy = Policy.from_mapping(values)
     except TypeError:

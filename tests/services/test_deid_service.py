@@ -269,6 +269,22 @@ def test_a_policy_that_is_none_is_refused_before_a_record_is_sent(
     assert caught.value.fix
 
 
+def test_a_call_sets_no_field_of_a_policy_that_was_not_looked_at_for_it() -> None:
+    key = bytes(32)
+    engines = Engines(Deidentifier(Policy(), key), key)
+    harmless = {
+        *("name", "version", "entities", "operators", "score_threshold", "tagger_threshold"),
+        *("phone_regions", "propagate", "max_characters", "chunk_characters", "chunk_overlap"),
+        "regex_timeout_seconds",
+    }
+    assert harmless <= Policy.model_fields.keys()
+    for name in Policy.model_fields.keys() - harmless:
+        with pytest.raises(RecollectError) as caught:
+            engines.of(wire.DeidentifyHeader(policy_yaml=f"{name}: {{model: /etc}}"))
+        assert caught.value.where == f"policy.{name}"
+        assert "configuration" in caught.value.message
+
+
 def test_a_policy_of_ones_own_is_the_same_in_json_and_in_yaml(client: ServiceClient) -> None:
     yaml = "name: clinic\nversion: '3'\nentities: all\nexcept: [ORGANIZATION]\n"
     yaml += "operators: {PERSON: tag}\ntagger_threshold: 0.25\n"
