@@ -24,7 +24,7 @@ from recollect.services import cli, config
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
-SERVICES = ("store", "mix", "stream", "teacher", "audit")
+SERVICES = ("store", "mix", "stream", "teacher", "audit", "deid")
 
 
 def errors() -> str:
