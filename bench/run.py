@@ -11,6 +11,7 @@ BENCH = Path(__file__).parent
 WITHOUT_DATA = {
     "permutation": ["permutation.py", "{results}/permutation.json"],
     "preflight": ["preflight.py", "{results}/preflight.json"],
+    "deid_service": ["deid_service.py", "{results}/deid_service.json"],
     "peers": ["peers.py"],
 }
 """They make their own input; `peers` installs each peer, which takes gigabytes and minutes."""
