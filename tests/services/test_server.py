@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -103,15 +104,20 @@ def test_a_lost_key_is_not_made_anew_over_data(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_the_service_leaves_no_core_file() -> None:
+@pytest.mark.parametrize(("before", "after"), [("-1", "(1, 1)"), ("0", "(0, 0)")])
+def test_the_service_leaves_no_core_file(before: str, after: str) -> None:
+    if before == "-1" and resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY:
+        pytest.skip("these processes may not have core files")
+    # A limit of 0 keeps files away, but only 1 keeps programs away to which cores are piped.
     code = (
         "import resource\n"
         "from recollect.services.core_dumps import refuse_core_dumps\n"
+        f"resource.setrlimit(resource.RLIMIT_CORE, ({before}, {before}))\n"
         "refuse_core_dumps()\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "(0, 0)"
+    assert result.stdout.strip() == after
 
 
 def test_listening_beyond_this_machine_needs_a_decision(tmp_path: Path) -> None:
