@@ -5,6 +5,7 @@
 
 Prints the seed and the counts of every part, and writes what was measured to
 bench/results/faults.json. A part that fails says with which seed it does so again.
+`python -m tests.faults canaries` is the campaign of `canaries.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import platform
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,6 +30,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from . import canaries
 from .campaign import Outcome, Scene, Wanted, campaign, on_sockets, with_tls
 from .fleet import Server, make_place, wait_for
 from .malformed import ask, requests
@@ -236,4 +239,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["canaries"]:
+        sys.exit(canaries.main(sys.argv[2:]))
     main()
