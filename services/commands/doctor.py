@@ -119,7 +119,11 @@ def _deidentification(settings: Settings) -> Finding:
         deidentifier.prove()
     except RecollectError as error:
         return Finding(subject="de-identification", state="broken", detail=str(error))
-    detail = f"policy {deidentifier.policy.version}, self-test passed"
+    policy = deidentifier.policy
+    detail = (
+        f"policy {policy.name} {policy.version}, {len(deidentifier.recognizers)} recognizers "
+        "loaded, context words raise scores, no socket is opened"
+    )
     return Finding(subject="de-identification", state="ok", detail=detail)
 
 

@@ -105,6 +105,11 @@ class Deidentifier:
             return None
         return Verifier.load(options, self.policy.entities)
 
+    @property
+    def recognizers(self) -> tuple[str, ...]:
+        """Names of the recognizers that are loaded."""
+        return self._detector.recognizers
+
     def prove(self) -> None:
         """Loads every recognizer and proves on invented text that they work.
 

@@ -30,15 +30,13 @@ from .gates import PATTERN_GATES, GatedRecognizer, gated
 from .hidden import CROSSING, encoded_texts, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
-from .plainest import PLAINEST
 from .policy import Policy
 from .quasi_patterns import QuasiPatternRecognizer
 from .recognizers import own_recognizers
+from .self_test import prove, typed
 from .shadow import shadow_of
 from .tagging import TAGGER, TaggerRecognizer
 
-# What Presidio lifts a weak finding to where a context word stands before it.
-_BOOSTED = 0.4
 # Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
 _NOT_STOCK = frozenset({"SpacyRecognizer", "PhoneRecognizer", "UrlRecognizer"})
 
@@ -102,7 +100,8 @@ class Detector:
         logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
         forbid_look_ups()
         self._policy = policy
-        self._recognizers: list[Any] = [*_recognizers(policy, without), *extra]
+        with typed("a recognizer cannot be loaded: it failed"):
+            self._recognizers: list[Any] = [*_recognizers(policy, without), *extra]
         for recognizer in self._recognizers:
             _seal(recognizer, policy.regex_timeout_seconds)
         seconds = policy.regex_timeout_seconds
@@ -128,24 +127,11 @@ class Detector:
     def prove(self) -> None:
         """Refuse to work where a part that fails in silence is broken.
 
-        Checks that a context word raises a score, that time-outs are sealed in every pattern, and
-        that each entity type of the policy has a recognizer, which finds its plainest form.
+        Checks that a context word raises a score, that time-outs are sealed in every pattern, that
+        every recognizer is loaded and asked, that each entity type of the policy has one, which
+        finds its plainest form, and that no socket is opened meanwhile.
         """
-        # Weak by itself (0.05); only a context word that no pattern of ours asks for lifts it.
-        results = self._scores("the travel document 918273645")
-        score = max((r.score for r in results if r.entity_type == "US_PASSPORT"), default=0.0)
-        if "US_PASSPORT" in self._policy.entities and score < _BOOSTED:
-            raise _broken("context words do not raise scores")
-        if not all(_is_sealed(recognizer) for recognizer in self._recognizers):
-            raise _broken("a pattern is not sealed against time-outs")
-        found = {entity for r in self._recognizers for entity in r.supported_entities}
-        orphans = sorted(self._policy.entities - found - {"KNOWN_VALUE"})
-        if orphans:
-            raise _broken(f"no recognizer finds {', '.join(orphans)}")
-        plain = self._policy.entities & PLAINEST.keys()
-        blind = sorted(entity for entity in plain if self._misses(entity))
-        if blind:
-            raise _broken(f"the recognizers miss the plainest {', '.join(blind)}")
+        prove(self._policy, self._recognizers, self._analyzer, self._quasi, is_sealed=_is_sealed)
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
@@ -176,21 +162,6 @@ class Detector:
                 )
                 findings[finding] = None
         return list(findings)
-
-    def _misses(self, entity: str) -> bool:
-        found = {result.entity_type for result in self._scores(PLAINEST[entity])}
-        for recognizer in self._recognizers:
-            if isinstance(recognizer, TaggerRecognizer):
-                # However high the policy's own threshold.
-                found |= recognizer.plainly(PLAINEST[entity])
-        return entity not in found
-
-    def _scores(self, text: str) -> list[RecognizerResult]:
-        """What is found in an invented text, however weak: the policy's threshold is no fault."""
-        try:
-            return list(self._analyzer.analyze(text, language="en", score_threshold=0.0))
-        except Exception as error:
-            raise _broken(f"a recognizer failed with {type(error).__name__}") from None
 
     def _analyze(self, text: str) -> list[tuple[RecognizerResult, str]]:
         """What the recognizers find, in the text and hidden in it, and at which stage."""
@@ -265,14 +236,6 @@ def _told(result: RecognizerResult) -> tuple[str, int, float]:
 def _name_of(result: RecognizerResult) -> str:
     metadata = result.recognition_metadata or {}
     return str(metadata.get(RecognizerResult.RECOGNIZER_NAME_KEY, ""))
-
-
-def _broken(what: str) -> RecollectError:
-    return RecollectError(
-        Reason.DEIDENTIFICATION_FAILED,
-        f"De-identification failed its self-test: {what}.",
-        fix="Install the versions of presidio-analyzer and spacy that recollect[server] names.",
-    )
 
 
 def pieces(text: str, size: int, overlap: int) -> Iterator[tuple[int, str]]:

@@ -25,10 +25,29 @@ DEAF = """
 from recollect.services.privacy.engine import ContextRule
 ContextRule._extract_surrounding_words = lambda self, *_, **__: []
 """
+CALLING = """
+import socket
+from presidio_analyzer.predefined_recognizers import EmailRecognizer
+_analyze = EmailRecognizer.analyze
+def call(self, *arguments, **named):
+    socket.socket(socket.AF_UNIX).close()
+    return _analyze(self, *arguments, **named)
+EmailRecognizer.analyze = call
+"""
+UNLOADABLE = """
+from recollect.services.privacy.tagger import Tagger
+def load(path=None):
+    raise OSError("tagger.npz")
+Tagger.load = load
+"""
 SABOTAGES = [
     pytest.param(SILENT, "miss the plainest EMAIL_ADDRESS", id="silent"),
     pytest.param(FAILING, "failed with ValueError", id="failing"),
     pytest.param(DEAF, "context words do not raise scores", id="deaf"),
+    pytest.param(CALLING, "analysis opens a socket (socket.__new__)", id="calling"),
+    pytest.param(
+        UNLOADABLE, "a recognizer cannot be loaded: it failed with OSError", id="unloadable"
+    ),
 ]
 
 
