@@ -47,12 +47,14 @@ _PART_OF_YEAR = (
 _UNIT = r"(?:years?|months?|weeks?|days?|hours?|minutes?|nights?)"
 _CURRENCY_CODE = (
     r"(?:EUR|USD|GBP|CHF|PLN|TRL|TRY|RUB|RUR|UAH|HUF|CZK|SKK|RON|ROL|BGN|BGL|SEK|NOK|DKK|"
-    r"FIM|ATS|DEM|FRF|ITL|ESP|PTE|GRD|MDL|GEL|AMD|AZN|HRK|RSD|MKD|INR|Rs\.?|JPY|CAD|AUD)"
+    r"FIM|ATS|DEM|FRF|ITL|ESP|PTE|GRD|MDL|GEL|AMD|AZN|HRK|RSD|MKD|INR|Rs\.?|JPY|CAD|AUD|"
+    r"NLG|BEF|IEP|LTL|LVL|EEK|SIT|BAM|ALL|LUF|MTL|CYP|ISK|CNY|BRL|ZAR|MXN)"
 )
 _CURRENCY = (
     r"(?:euros?|dollars?|pounds(?: sterling)?|francs?|marks?|kronor|kroner|zlotys?|"
     r"roubles?|rubles?|liras?|lire|lei|leva|levs?|forints?|hryvnias?|denars?|dinars?|"
-    r"rupees?|yen|pesetas?|escudos?|drachmas?|crowns?|korunas?)"
+    r"rupees?|yen|yuan|pesetas?|escudos?|drachmas?|crowns?|korunas?|schillings?|shillings?|"
+    r"guilders?|markkas?|litai|lats|tolars?|kunas?|marka|manats?|drams?|rand|pesos?|reais|dirhams?)"
 )
 _AMOUNT = r"\d{1,3}(?:[ ,.]\d{3})*(?:[.,]\d{1,2})?(?: (?:million|billion|thousand))?"
 _MEASURE = (

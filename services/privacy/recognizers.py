@@ -120,7 +120,7 @@ _ACCOUNT_SHAPES = (
     ),
     Pattern(
         "ending in",
-        r"\b(?:account|acct|a/c|card)[^.\n\d]{0,30}ending (?:in|with) \K\d{3,6}\b",
+        r"\b(?:account|acct|a/c|card)[^.\n\d]{0,30}ending (?:(?:in|with|on) )?\K\d{3,6}\b",
         0.6,
     ),
     Pattern(
@@ -177,6 +177,7 @@ _PHONES = (
         r"(?=[ -]{1,3}(?:office|fax|desk|mobile|cell|home)\b)",
         0.6,
     ),
+    Pattern("extension", r"\b(?:ext|extn|extension)\.? ?(?:no\.? ?)?:? ?\K\d{3,6}(?![\w.])", 0.5),
     Pattern("fictitious", r"(?<![\w.$/-])555-\d{4}(?![\w-])", 0.5),
 )
 _CARDS = (
@@ -231,7 +232,7 @@ _USERNAMES = (
         r"\b(?:user ?name|user id|user|login(?: id| name)?|screen name|handle|skype|telegram|"
         r"instagram|insta|twitter|discord|gamertag|profile|(?:logg?(?:ed)?|sign(?:ed)?) in as|"
         r"known as|behalf as|username (?:from|to)|goes by)(?: (?:id|handle|name|account))?"
-        r"(?: is|:|,| -|\s?=)?\s?['\"]?"
+        r"(?: is| was|:|,| -|\s?=)?\s?['\"]?"
         r"\K(?=[\w.-]*[\d_]|\w+\.\w|\w+['\"])@?[a-z][\w.-]{2,30}\w",
         0.6,
     ),
