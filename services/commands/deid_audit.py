@@ -96,7 +96,9 @@ def audit(
         classes = None
         if store is not None:
             outcome = _in_folder(store, question, model, tell)
-            classes = None if k is None else anonymity(store, k, question.sources, tell)
+            if k is not None:
+                task = bar.add_task("examples read for their subjects")
+                classes = anonymity(store, k, question.sources, tell)
         elif model is None and k is None:
             outcome = _by_service(server, question, tell)
         else:

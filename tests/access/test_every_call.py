@@ -150,6 +150,9 @@ def _requests(site: Site, *, exists: bool) -> dict[str, list[object]]:
         "/recollect.v1.AuditService/FindOrigins": [
             audit_pb2.FindOriginsRequest(example_id=example)
         ],
+        "/recollect.v1.AuditService/AuditResidual": [
+            audit_pb2.AuditResidualRequest(num_examples=1, sources=[source])
+        ],
     }
 
 
