@@ -63,6 +63,14 @@ def external_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small token classifier, trained here."""
+    from .tiny_classifier import train
+
+    return train(tmp_path_factory.mktemp("tiny") / "model")
+
+
 _TEXT = "My name is Rajesh Kumar, mail rajesh@shop.example.com or call +1 202-555-0143."
 _ROWS = [
     {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Message, Speaker
@@ -41,11 +38,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.train(tmp_path_factory.mktemp("tiny") / "model")
-
-
 def code_words(seed: int) -> list[str]:
     """Many words that the classifier knows."""
     chance = random.Random(seed)
@@ -63,15 +55,7 @@ def missed() -> str:
 def plain_model(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with labels that do not tell where a finding begins."""
     labels = {"id2label": {"0": "O", "1": "PER", "2": "PER"}, "label2id": {"O": 0, "PER": 1}}
-    return copy(model, tmp_path_factory.mktemp("plain") / "model", **labels)
-
-
-def copy(model: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of the model with changes to its configuration."""
-    shutil.copytree(model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    return folder
+    return tiny.copied(model, tmp_path_factory.mktemp("plain") / "model", **labels)
 
 
 def options(model: Path, **values: Any) -> VerifierOptions:
@@ -243,120 +227,13 @@ def test_it_opens_no_socket(model: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    verifier = load(copy(model, tmp_path / "copy"))
+    verifier = load(tiny.copied(model, tmp_path / "copy"))
     verifier.prove()
     assert values(LATE, verifier) == ["zajoness"]
     with pytest.raises(RecollectError) as caught:
         Verifier.load(VerifierOptions(model="nobody/has-this-model"), ENTITY_TYPES)
     assert caught.value.reason is Reason.MODEL_UNUSABLE
     assert "allow_downloads" in (caught.value.fix or "")
-
-
-def test_labels_of_the_policy_take_the_place_of_the_default_ones(
-    model: Path, tmp_path: Path
-) -> None:
-    given = {"id2label": {"0": "O", "1": "B-THING", "2": "I-THING"}}
-    folder = copy(
-        model, tmp_path / "things", label2id={"O": 0, "B-THING": 1, "I-THING": 2}, **given
-    )
-    with pytest.raises(RecollectError) as caught:
-        load(folder)
-    assert caught.value.reason is Reason.POLICY_INVALID
-    assert "B-THING, I-THING" in caught.value.message
-    found = load(folder, labels={"THING": "ORGANIZATION"}).find([LATE])[0]
-    assert [f.entity_type for f in found] == ["ORGANIZATION"]
-    assert load(model, threshold=1.0).find([LATE]) == [[]]
-
-
-def broken(model: Path, folder: Path, kind: str) -> Path:
-    """A copy of the model of which something does not hold."""
-    copy(model, folder)
-    weights = folder / "model.safetensors"
-    if kind == "empty":
-        shutil.rmtree(folder)
-        folder.mkdir()
-    elif kind == "pickled":
-        torch.save(load_file(weights), folder / "pytorch_model.bin")
-        weights.unlink()
-    elif kind == "no weights":
-        weights.unlink()
-    elif kind == "half":
-        weights.write_bytes(weights.read_bytes()[:1000])
-    elif kind == "untrained":
-        kept = {n: t for n, t in load_file(weights).items() if not n.startswith("classifier")}
-        save_file(kept, weights, {"format": "pt"})
-    elif kind == "no tokenizer":
-        (folder / "tokenizer.json").unlink()
-        (folder / "tokenizer_config.json").unlink()
-    elif kind == "code":
-        config = json.loads((folder / "config.json").read_text())
-        config["auto_map"] = {"AutoModelForTokenClassification": "modeling.Model"}
-        (folder / "config.json").write_text(json.dumps(config))
-        (folder / "modeling.py").write_text("raise SystemExit")
-    elif kind == "no JSON":
-        (folder / "config.json").write_text("{")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("kind", "told"),
-    [
-        ("empty", "no config.json"),
-        ("pickled", "pickled"),
-        ("no weights", "no model.safetensors"),
-        ("half", "no token classifier that can be loaded"),
-        ("untrained", "never trained"),
-        ("no tokenizer", "tokenizer"),
-        ("code", "auto_map"),
-        ("no JSON", "cannot be read"),
-    ],
-)
-def test_a_folder_that_holds_no_such_model_is_refused(
-    model: Path, tmp_path: Path, kind: str, told: str
-) -> None:
-    folder = broken(model, tmp_path / "broken", kind)
-    with pytest.raises(RecollectError) as caught:
-        load(folder)
-    assert caught.value.reason is Reason.MODEL_UNUSABLE
-    assert told in caught.value.message
-    assert (caught.value.where or "").startswith(str(folder))
-    # The whole cascade refuses, before it reads anything.
-    with pytest.raises(RecollectError) as whole:
-        Deidentifier(policy(folder), KEY).prove()
-    assert whole.value.reason is Reason.MODEL_UNUSABLE
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecollectError) as caught:
-        load(tmp_path / "nowhere")
-    assert caught.value.reason is Reason.MODEL_UNUSABLE
-
-
-def test_weights_other_than_the_pinned_ones_are_refused(model: Path, tmp_path: Path) -> None:
-    from recollect.services.privacy.verifier.folder import weights_digest
-
-    folder = copy(model, tmp_path / "pinned")
-    digest = weights_digest(folder)
-    assert values(LATE, load(folder, digest=digest)) == ["zajoness"]
-    with pytest.raises(RecollectError) as caught:
-        load(folder, digest="0" * 64)
-    assert caught.value.reason is Reason.MODEL_UNUSABLE
-    assert digest in caught.value.message
-
-
-def test_what_is_no_number_is_a_refusal_not_nothing_found(model: Path, tmp_path: Path) -> None:
-    folder = copy(model, tmp_path / "broken")
-    weights = load_file(folder / "model.safetensors")
-    weights["classifier.bias"][1] = float("nan")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(RecollectError) as caught:
-        Deidentifier(policy(folder), KEY).prove()
-    assert caught.value.reason is Reason.DEIDENTIFICATION_FAILED
-    assert "verifier" in caught.value.message
-    with pytest.raises(RecollectError) as refused:
-        Deidentifier(policy(folder, only_uncertain=False), KEY).find(LATE)
-    assert refused.value.reason is Reason.DEIDENTIFICATION_FAILED
-    assert "zajoness" not in str(refused.value)
 
 
 def test_a_model_of_the_roberta_kind_is_read_to_its_last_position(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -66,6 +69,9 @@ def make_tokenizer() -> Tokenizer:
 
 def train(folder: Path, steps: int = 150) -> Path:
     """Trains the classifier and saves it with its tokenizer, as safetensors."""
+    threads = torch.get_num_threads()
+    # More than one costs more than it brings here, and sums in another order.
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     chance = random.Random(0)
     tokenizer = make_tokenizer()
@@ -93,7 +99,16 @@ def train(folder: Path, steps: int = 150) -> Path:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    torch.set_num_threads(threads)
     save(model, tokenizer, folder)
+    return folder
+
+
+def copied(model: Path, folder: Path, **changes: Any) -> Path:
+    """A copy of a model with changes to its configuration."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
     return folder
 
 

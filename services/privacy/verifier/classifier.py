@@ -154,6 +154,8 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _load_model(folder: Path, torch: Any, device: str) -> Any:
     transformers = imported("transformers", _INSTALL)
+    shown = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
     try:
         model, told = transformers.AutoModelForTokenClassification.from_pretrained(
             folder,
@@ -167,6 +169,9 @@ def _load_model(folder: Path, torch: Any, device: str) -> Any:
         raise unusable(
             folder, f"it holds no token classifier that can be loaded ({type(error).__name__})"
         ) from None
+    finally:
+        if shown:
+            transformers.logging.enable_progress_bar()
     missing = sorted(told["missing_keys"])
     if missing:
         # transformers would draw them at random, and say so in a log alone.
