@@ -8,6 +8,7 @@ from ..mixer.errors import Reason, RecollectError
 from ..mixer.example import Purpose, RawExample, Role
 from ..v1 import store_pb2 as wire
 from .client import CALL_SECONDS, JOB_SECONDS, ServiceClient
+from .intake import IntakeReport
 
 _GROUP_EXAMPLES = 32
 _GROUP_BYTES = 400_000
@@ -27,7 +28,7 @@ def _to_wire(example: RawExample) -> wire.RawExample:
 
 
 def _requests(
-    source: str, examples: Iterable[RawExample], *, retry: bool
+    source: str, examples: Iterable[RawExample], *, retry: bool, skipped: IntakeReport | None
 ) -> Iterator[wire.IngestRequest]:
     """The header, then bounded groups: neither side ever holds more than one group."""
     yield wire.IngestRequest(header=wire.IngestHeader(source=source, retry=retry))
@@ -36,6 +37,9 @@ def _requests(
     for example in examples:
         packed = _to_wire(example)
         if packed.ByteSize() > _MAX_EXAMPLE_BYTES:
+            if skipped is not None:
+                skipped.reject(Reason.INPUT_TOO_LARGE, example.pointer)
+                continue
             raise RecollectError(
                 Reason.INPUT_TOO_LARGE,
                 f"an example has {packed.ByteSize():,} bytes; the limit is {_MAX_EXAMPLE_BYTES:,}.",
@@ -88,7 +92,12 @@ def register(
 
 
 def send(
-    client: ServiceClient, source: str, examples: Iterable[RawExample], *, retry: bool = False
+    client: ServiceClient,
+    source: str,
+    examples: Iterable[RawExample],
+    *,
+    retry: bool = False,
+    skipped: IntakeReport | None = None,
 ) -> Iterator[wire.IngestResponse]:
     """Streams examples into a source; the last answer is marked done.
 
@@ -97,11 +106,13 @@ def send(
         source: a registered source.
         examples: what is sent.
         retry: whether rows that are in quarantine leave it once they are accepted.
+        skipped: counts examples that no message can hold, and which are passed over; if left out,
+            they end the sending.
 
     Raises:
         RecollectError: what the reading or the service raised; then nothing was stored.
     """
-    reading = _Reading(_requests(source, examples, retry=retry))
+    reading = _Reading(_requests(source, examples, retry=retry, skipped=skipped))
     try:
         yield from client.store.Ingest(iter(reading), timeout=JOB_SECONDS)
     except Exception:

@@ -93,7 +93,8 @@ def ingest(
             legal_basis=legal_basis,
         )
         quarantined: list[wire.Quarantined] = []
-        for answer in send(client, source, chain([first], examples)):
+        skipped = report if skip_bad_rows else None
+        for answer in send(client, source, chain([first], examples), skipped=skipped):
             quarantined += answer.quarantined
             bar.update(task, description=f"ingest {source}: {answer.num_read:,} read")
     _show(source, answer, quarantined, report, as_json=as_json)

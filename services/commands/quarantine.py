@@ -15,7 +15,7 @@ from ...v1 import store_pb2 as wire
 from ..client import CALL_SECONDS, JOB_SECONDS, ServiceClient, connect
 from ..core_dumps import refuse_core_dumps
 from ..ingestion import send
-from ..intake import pointer_name, read_examples
+from ..intake import IntakeReport, pointer_name, read_examples
 from .ingest import load_mapping
 from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, table
 
@@ -116,11 +116,14 @@ def retry(
         listed = _listed(client, source, pointer_name(location))
         wanted = _Wanted(frozenset(row.pointer.row for part in listed for row in part.rows))
         if wanted.rows:
-            read = read_examples(location, load_mapping(mapping), on_bad_row="skip")
+            report = IntakeReport()
+            mapped = load_mapping(mapping)
+            read = read_examples(location, mapped, report=report, on_bad_row="skip")
             examples = wanted.of(read)
             # Where none of them is there any more, there is nothing to record.
             for first in examples:
-                *_, answer = send(client, source, chain([first], examples), retry=True)
+                chosen = chain([first], examples)
+                *_, answer = send(client, source, chosen, retry=True, skipped=report)
     told = {
         "source": source,
         "num_in_quarantine": len(wanted.rows),

@@ -92,7 +92,7 @@ def _prove_loaded(policy: Policy, recognizers: Sequence[Any], analyzer: Analyzer
     missing = sorted(n for n, e in STOCK.items() if e in policy.entities and n not in names)
     if missing:
         raise _broken(f"{', '.join(missing)} is not loaded")
-    asked = analyzer.registry.get_recognizers(language="en", all_fields=True)
+    asked: list[Any] = analyzer.registry.get_recognizers(language="en", all_fields=True)
     idle = names - {recognizer.name for recognizer in asked}
     if idle:
         raise _broken(f"{', '.join(sorted(idle))} is loaded and never asked")

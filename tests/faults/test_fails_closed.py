@@ -91,7 +91,7 @@ BROKEN_ROWS: Mapping[str, Callable[[int], bytes]] = {
 
 DEATHS = {"zqexception": _text("zqexception"), "zqdies": _text("zqdies")}
 """What is tried where processes die: the first is for comparison."""
-_FAULTS = (*BROKEN_RECOGNIZERS, *BROKEN_ROWS, "long", "zqdies", "zqwaits")
+_FAULTS = (*BROKEN_RECOGNIZERS, *BROKEN_ROWS, "long", "huge", "zqdies", "zqwaits")
 SECRETS = sorted({_surname(fault.strip()) for fault in _FAULTS})
 
 
@@ -199,6 +199,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 def ingested(place: Place) -> Outcome:
     """Through a real service process, and the command that sends."""
     given = make_input()
+    # What can be read, and no message can hold.
+    huge = _text("huge", "long " * 3_150_000)
+    given.add("huge", _line(given.next_number, huge))
     file = place.folder.parent / "ingested.jsonl"
     file.write_bytes(b"\n".join(given.lines))
     overrides = ("data_folder=data", "teacher.threads=1", *SERVED)
@@ -224,7 +227,7 @@ def ingested(place: Place) -> Outcome:
     rejected = [line for line in told["intake"] if line.startswith("rejected")]
     num_rejected = sum(int(line.split(": ")[2].split()[0]) for line in rejected)
     silent = [n for n in given.broken if n not in kept_out]
-    assert num_rejected == len(silent) == len(BROKEN_ROWS), rejected
+    assert num_rejected == len(silent) == len(BROKEN_ROWS) + 1, rejected
     return Outcome(
         place, given, [o["row"] for o in origins], kept_out | dict.fromkeys(silent, "rejected")
     )
