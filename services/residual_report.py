@@ -111,22 +111,22 @@ def _sentences(outcome: Outcome) -> Iterator[str]:
 
 def anonymity_lines(found: Anonymity) -> Iterator[RenderableType]:
     """How well subjects hide among one another, as a table and a sentence."""
-    sizes, k = found.class_sizes, found.k
-    bands = {"1": range(1, 2)} if k > 1 else {}
-    if k > 2:
-        bands[f"2 … {k - 1}"] = range(2, k)
-    counts = {name: sum(sizes.get(size, 0) for size in band) for name, band in bands.items()}
-    counts[f"{k} or more"] = found.num_subjects - found.num_below
-    whole = found.num_subjects
-    rows = [(name, f"{n:,}", _percent(n / whole) if whole else "–") for name, n in counts.items()]
-    title = (
-        f"Subjects with equal quasi-identifiers, of {whole:,} in {found.num_examples:,} examples"
-    )
-    yield table(title, ("subjects in a class", "subjects", "share"), rows, numbers=2)
+    whole, k = found.num_subjects, found.k
+    if not whole:
+        yield Text("No example says whom it is about: name the column as `subject` in a mapping.")
+        return
+    between = {f"2 to {k - 1}": (2, k)} if k > 2 else {}
+    bands = {"alone": (1, 2), **between, f"{k} or more": (k, whole + 1)}
+    rows = []
+    for name, (least, beyond) in bands.items():
+        count = sum(n for size, n in found.class_sizes.items() if least <= size < beyond)
+        rows.append((name, f"{count:,}", _percent(count / whole)))
+    title = f"{whole:,} subjects of {found.num_examples:,} examples, by how many are alike"
+    yield table(title, ("alike", "subjects", "share"), rows, numbers=2)
     left = ", ".join(f"{name} of {n:,}" for name, n in sorted(found.attributes.items()))
     yield Text(
         f"Left as it came: {left or 'nothing'}. {found.num_below:,} subjects are among fewer than "
-        f"{k}; {len(found.examples_below):,} examples are about them."
+        f"{k} alike; {len(found.examples_below):,} examples are about them."
     )
     if found.num_unread:
         yield Text(f"{found.num_unread:,} examples could not be read by the detector.")

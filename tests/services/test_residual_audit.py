@@ -203,6 +203,9 @@ def test_subjects_are_counted_by_what_is_left_of_them(served: tuple[Path, str]) 
     assert (found["num_subjects"], found["num_examples"]) == (20, NUM_EXAMPLES)
     assert found["class_sizes"] == {"20": 20}
     assert (found["num_subjects_below"], len(found["examples_below"])) == (20, 7)
+    shown = in_process(*command, "--store", served[0]).stdout
+    assert "20 subjects of 60 examples" in shown
+    assert "Left as it came: nothing. 20 subjects are among fewer than 21 alike" in shown
     refused = in_process(*command).exception
     assert isinstance(refused, RecollectError)
     assert refused.where == "--k"
