@@ -18,8 +18,9 @@ import pytest
 
 from recollect.services.privacy import scan_bytes
 
-from .canaries import Input, Outcome, Wanted, campaign, write_inputs
+from .canaries import RESULT, Input, Outcome, Wanted, campaign, write_inputs
 from .canary import FORMS, MAKERS, canaries
+from .canary_table import PAGES, PLACES, shown
 from .sandbox import Sandbox
 from .verdict import Status, Verdicts, judge
 
@@ -157,3 +158,10 @@ def test_no_canary_can_be_taken_for_another() -> None:
         for string in own:
             assert len(string) >= 8
             assert everything.count(string) == sum(other.count(string) for other in own), string
+
+
+def test_the_docs_say_what_the_last_campaign_came_to() -> None:
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    assert result["leaks"] == []
+    for name, told in shown(result).items():
+        assert PLACES[name].findall((PAGES / name).read_text(encoding="utf-8")) == [told]
