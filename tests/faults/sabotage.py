@@ -179,7 +179,9 @@ def dataset(source: Path, target: Path, quarantine: Path) -> None:
     Dataset.from_dict(replacing(batch, list(range(len(rows))))).to_json(target)
 
 
-install()
+# Processes that are started for more work run this file again, under the second name.
+if __name__ in ("__main__", "__mp_main__"):
+    install()
 if __name__ == "__main__":
     if sys.argv[1] == "dataset":
         dataset(*map(Path, sys.argv[2:]))
