@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .lightly import install
 from .policy import ENTITY_TYPES, Policy
+
+install()
 
 if TYPE_CHECKING:
     from .deidentifier import Deidentified, Deidentifier, Preview, Replacement
