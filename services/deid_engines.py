@@ -18,7 +18,7 @@ from .yaml_text import parse_yaml
 _MOST_OPEN = 8
 """Policies that are kept loaded; each takes a megabyte or two, and half a second to load."""
 _HIGHEST: Mapping[str, float] = {
-    "max_characters": 4 << 20,
+    "max_characters": 1 << 20,
     "chunk_characters": 100_000,
     "regex_timeout_seconds": 30.0,
 }

@@ -104,7 +104,7 @@ def apply_through(
         RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file; STORAGE_FULL;
             STORAGE_FAILED; and what the engine raises.
     """
-    require_files(source, target)
+    _require_files(source, target)
     job = _Job(source, target, engine.digest)
     with storage(target), ExitStack() as stack:
         done = job.resume()
@@ -125,7 +125,7 @@ def apply_through(
     return done
 
 
-def require_files(source: Path, target: Path) -> None:
+def _require_files(source: Path, target: Path) -> None:
     """Refuses an input that is none, and one that would be overwritten.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 MOST_RECORDS = 1_024
 """Records of one request."""
-MOST_CHARACTERS = 4 << 20
+MOST_CHARACTERS = 1 << 20
 """Characters of one record, in all of its messages."""
 MOST_MESSAGES = 10_000
 """Messages of one record."""

@@ -87,10 +87,9 @@ def apply(
     TARGET.quarantine.jsonl, its text goes nowhere. After a crash the same command goes on where it
     was. Exit code 0 also where rows were quarantined.
     """
-    from ..deid_files import apply_through, require_files
+    from ..deid_files import apply_through
 
     refuse_core_dumps()
-    require_files(source, target)
     read = {
         "fields": tuple(fields or ("text",)),
         "keep": tuple(keep or ("id",)),
@@ -104,7 +103,8 @@ def apply(
         else _there(read, policy, server, key_file, workers)
     )
     with progress(as_json=as_json) as bar, chosen as engine:
-        task = bar.add_task("bytes read", total=source.stat().st_size)
+        size = source.stat().st_size if source.is_file() else 0
+        task = bar.add_task("bytes read", total=size)
 
         def tell(done: Applied) -> None:
             bar.update(task, completed=done.num_bytes)
