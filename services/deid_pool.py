@@ -31,7 +31,7 @@ def _work(lines: list[bytes]) -> list[Answer]:
     if isinstance(_worker, RecollectError):
         raise _worker
     assert _worker is not None
-    return [_worker(line) for line in lines]
+    return _worker.answers(lines)
 
 
 class RowPool:
@@ -60,7 +60,7 @@ class RowPool:
         if self._workers <= 1:
             rows = RowDeidentifier(self._options)
             for group in groups:
-                yield group, [rows(line) for line in group]
+                yield group, rows.answers(group)
             return
         with _Processes(self._workers, self._options) as processes:
             under_way: deque[tuple[list[bytes], Future[Any]]] = deque()

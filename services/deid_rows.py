@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,18 @@ class RowDeidentifier:
         self._options = options
         self._deidentifier = Deidentifier(options.policy, options.key)
         self._deidentifier.prove()
+
+    def answers(self, lines: Sequence[bytes]) -> list[Answer]:
+        """An answer for each line; a policy's verifier may read them together."""
+        if self._options.policy.verifier is not None:
+            self._deidentifier.read_ahead(self._texts_of(lines))
+        return [self(line) for line in lines]
+
+    def _texts_of(self, lines: Sequence[bytes]) -> Iterator[list[str]]:
+        for line in lines:
+            # Why a line cannot be read is told when it is its turn.
+            with suppress(RecollectError):
+                yield opened_row(read_row(line), self._options).texts
 
     def __call__(self, line: bytes) -> Answer:
         """(the line to write, findings by type), or (None, reason and message)."""

@@ -155,6 +155,17 @@ class Deidentifier:
             stand_ins=places(ranges, replacements),
         )
 
+    def read_ahead(self, records: Iterable[Sequence[str]]) -> None:
+        """Let a verifier read records together that will be explained one by one.
+
+        Without a verifier, or with one that reads only what is uncertain, it does nothing.
+
+        Args:
+            records: the parts of each, as `explain` will get them.
+        """
+        if self._verifier is not None:
+            self._verifier.read_ahead(_SEPARATOR.join(parts) for parts in records)
+
     def find(self, text: str, known_values: Sequence[str] = ()) -> list[Finding]:
         """Disjoint findings of one text: what every stage found.
 

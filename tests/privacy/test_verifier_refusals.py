@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.cli import app
+from recollect.services.deid_rows import RowDeidentifier, RowOptions
 from recollect.services.privacy import Deidentifier
 from recollect.services.privacy.policy import ENTITY_TYPES, Policy
 from recollect.services.privacy.verifier import Verifier, VerifierOptions
+from recollect.services.privacy.verifier.classifier import TokenClassifier
 from recollect.services.privacy.verifier.folder import weights_digest
 
 from . import tiny_classifier as tiny
@@ -184,6 +187,38 @@ def test_apply_replaces_what_the_model_of_a_policy_file_finds(
     (lost,) = (json.loads(x) for x in Path(f"{target}.quarantine.jsonl").read_text().splitlines())
     assert (lost["row"], lost["reason"]) == (2, "DEIDENTIFICATION_FAILED")
     assert word not in json.dumps(lost) + result.output
+
+
+def test_rows_of_a_file_are_read_together_with_the_answers_that_each_gets_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    plain = TokenClassifier.read
+
+    def noted(self: TokenClassifier, texts: Sequence[str]) -> Any:
+        read.append(len(texts))
+        return plain(self, texts)
+
+    folder = half_deaf(model, tmp_path / "model")
+    chance = random.Random(23)
+    texts = [" ".join(word for word, _ in tiny.sentence(chance)) for _ in range(20)]
+    texts.append(next(text for text in texts if "?" not in text))
+    lines = [json.dumps({"text": text}).encode() for text in texts]
+    lines[3:3] = [b"{", b'{"text": 7}']
+    chosen = RowOptions(policy=policy(folder, only_uncertain=False), key=KEY, spans=True)
+    rows = RowDeidentifier(chosen)
+    monkeypatch.setattr(TokenClassifier, "read", noted)
+    alone = [rows(line) for line in lines]
+    assert len(read) == 21
+    # One text is refused: with it, none of its group is read ahead, and the others lose nothing.
+    refused = [new is None for new, _ in alone]
+    assert sum(refused) == 2 + sum("?" in text for text in texts)
+    assert rows.answers(lines) == alone
+    good = [line for line, lost in zip(lines, refused, strict=True) if not lost]
+    read.clear()
+    assert rows.answers(good) == [answer for answer in alone if answer[0] is not None]
+    # A text that stands twice is read again: it was asked for, and forgotten.
+    assert read == [len(good)] + [1] * (len(good) - len(set(good)))
 
 
 @pytest.mark.slow

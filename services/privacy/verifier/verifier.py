@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from typing import Protocol
 
 from ....mixer.errors import Reason, RecollectError
@@ -17,6 +19,8 @@ from .uncertain import uncertain_passages
 
 _PLAIN = "On 3 May 2019 Rosalind Achterberg of Leeds wrote to rosalind@example.com. "
 _MANY = 50
+_MOST_AHEAD = 1 << 20
+"""Characters that are read together: memory stays flat, however long the texts."""
 
 
 class Reader(Protocol):
@@ -41,6 +45,7 @@ class Verifier:
     def __init__(self, reader: Reader, *, only_uncertain: bool) -> None:
         self._reader = reader
         self.only_uncertain = only_uncertain
+        self._ahead: dict[bytes, list[Finding]] = {}
 
     @classmethod
     def load(cls, options: VerifierOptions, wanted: Collection[str]) -> Verifier:
@@ -92,6 +97,27 @@ class Verifier:
             )
         return found
 
+    def read_ahead(self, texts: Iterable[str]) -> None:
+        """Read texts together that `find_beside` will be asked for one by one.
+
+        Large batches fill a GPU. Where only what is uncertain is read nothing happens; nor where it
+        fails: the text that is to blame fails again when it is asked for, and no other. What was
+        read ahead before, and never asked for, is forgotten; of a text itself nothing is kept.
+        """
+        self._ahead = {}
+        if self.only_uncertain:
+            return
+        room = _MOST_AHEAD
+        chosen = []
+        for text in texts:
+            room -= len(text)
+            if room < 0:
+                break
+            chosen.append(text)
+        with suppress(Exception):
+            found = self.find(chosen)
+            self._ahead = {_digest(t): f for t, f in zip(chosen, found, strict=True)}
+
     def find_beside(
         self, tagger: Tagger | None, text: str, found: Iterable[Finding]
     ) -> list[Finding]:
@@ -103,12 +129,17 @@ class Verifier:
             found: by the other stages.
         """
         if tagger is None or not self.only_uncertain:
-            return self.find([text])[0]
+            ahead = self._ahead.pop(_digest(text), None)
+            return self.find([text])[0] if ahead is None else ahead
         passages = uncertain_passages(tagger, text, found)
         read = self.find([text[start:end] for start, end in passages])
         return [
             f.moved(start) for (start, _), more in zip(passages, read, strict=True) for f in more
         ]
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode(errors="surrogatepass")).digest()
 
 
 @lru_cache(maxsize=2)
