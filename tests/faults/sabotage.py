@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before Presidio, as in the processes that are not broken: what it imports depends on it.
+import recollect.services.privacy  # noqa: F401  # isort: skip
+
 import numpy as np
 from presidio_analyzer import LocalRecognizer, Pattern, PatternRecognizer, RecognizerResult
 
