@@ -89,6 +89,8 @@ class Outcome:
     """Sources whose file was refused."""
     num_files: int = 0
     """Files that are in."""
+    seconds: float = 0.0
+    """How long that took, over all runs of a campaign that was broken off."""
     token_rows: int = 0
     """Rows of token caches that were read again as text."""
 
@@ -153,6 +155,7 @@ def campaign(sandbox: Sandbox, inputs: Sequence[Input], wanted: Wanted, seed: in
     start_seconds, ingest_seconds = service.wait(), FIRST_GUESS_SECONDS
     for number, given in enumerate(inputs[outcome.num_files :], start=outcome.num_files):
         dice.seed(f"{seed}, {number}")
+        file_began = time.monotonic()
         for event in due[number]:
             seconds = dice.uniform(0, start_seconds if event == "start" else ingest_seconds)
             service = _happen(event, seconds, sandbox, service, given, outcome)
@@ -162,6 +165,7 @@ def campaign(sandbox: Sandbox, inputs: Sequence[Input], wanted: Wanted, seed: in
         else:
             ingest_seconds = (ingest_seconds + time.monotonic() - began) / 2
         outcome.num_files = number + 1
+        outcome.seconds += time.monotonic() - file_began
         outcome.save(sandbox.folder.parent)
         if number % 10 == 9:
             print(f"   {number + 1} of {len(inputs)} files, {dict(outcome.counts)}", flush=True)
@@ -294,14 +298,13 @@ def main(arguments: Sequence[str]) -> int:
         client_kills=options.client_kills,
     )
     print(f"== canaries, seed {options.seed}: {wanted}", flush=True)
-    began = time.monotonic()
     with ExitStack() as stack:
         folder = options.folder
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rc")))
         outcome, verdicts = whole(folder, wanted, options.seed)
     result = summary(outcome, verdicts) | {
-        "minutes": round((time.monotonic() - began) / 60, 1),
+        "minutes": round(outcome.seconds / 60, 1),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
     }

@@ -75,7 +75,7 @@ What the detector of `recollect ingest` does *not* find is stored as it came:
 
 {table(result)}
 
-Of {left[0]:,} of these a part is left, such as a surname; {left[1]:,} are left whole.
+Of {left[0]:,} of these a part is left, a surname or half of the digits; {left[1]:,} are left whole.
 {nowhere[0]:,} canaries in files of UTF-16 went nowhere, as the client refuses such files;
 {nowhere[1]:,} rows were quarantined.
 

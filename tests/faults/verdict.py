@@ -7,6 +7,7 @@ one takes out of a text has to be nowhere. What the service stored is compared w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from .sandbox import Sandbox
 
 
+NUMBERS = frozenset({"phone", "card", "IBAN", "SSN", "account", "order", "IP address"})
+
+
 class Status(StrEnum):
     """What became of a canary."""
 
     FOUND = "found"
     """Nothing that tells it is left in the text."""
     PARTLY = "partly"
-    """It is broken up, but a part that tells it is left, such as a surname."""
+    """It is broken up, but a part that tells it is left: a surname, half of the digits."""
     OVERLOOKED = "overlooked"
     """It is there whole."""
     QUARANTINED = "quarantined"
@@ -93,7 +97,7 @@ def judge(sandbox: Sandbox, inputs: Sequence[Input], refused: Collection[str]) -
                 statuses[canary] = Status.QUARANTINED
     surviving, num_ambiguous, ambiguous = _surviving(texts)
     for canary in texts:
-        statuses.setdefault(canary, _status(canary, surviving[canary]))
+        statuses.setdefault(canary, _status(canary, surviving[canary], texts[canary]))
     owners = {
         string: canary
         for canary in texts
@@ -142,11 +146,23 @@ def _spoken(messages: str) -> str:
     return "\n\n".join(m["content"] for m in json.loads(messages)) if messages else ""
 
 
-def _status(canary: Canary, surviving: Collection[str]) -> Status:
-    if not surviving:
-        return Status.FOUND
-    is_whole = canary.planted in surviving or canary.value in surviving
-    return Status.OVERLOOKED if is_whole else Status.PARTLY
+def _status(canary: Canary, surviving: Collection[str], text: str) -> Status:
+    if canary.planted in surviving or canary.value in surviving:
+        return Status.OVERLOOKED
+    return Status.PARTLY if surviving or _half_is_left(canary, text) else Status.FOUND
+
+
+def _half_is_left(canary: Canary, text: str) -> bool:
+    """Whether half of the digits of a number still stand there, three or more together.
+
+    Not so of dates: a moved one may have its year in common with what it stands for.
+    """
+    if canary.kind not in NUMBERS:
+        return False
+    pieces = canary.planted.split("\n") if canary.form == "line break" else [canary.value]
+    runs = [run for piece in pieces for run in re.findall(r"\d+", piece)]
+    left = sum(len(run) for run in runs if len(run) >= 3 and run in text)
+    return 2 * left >= sum(map(len, runs))
 
 
 def _surviving(
