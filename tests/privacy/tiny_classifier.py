@@ -104,9 +104,15 @@ def train(folder: Path, steps: int = 150) -> Path:
     return folder
 
 
+def copied_folder(model: Path, folder: Path) -> Path:
+    """A copy of a model."""
+    shutil.copytree(model, folder)
+    return folder
+
+
 def copied(model: Path, folder: Path, **changes: Any) -> Path:
     """A copy of a model with changes to its configuration."""
-    shutil.copytree(model, folder)
+    copied_folder(model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     return folder
