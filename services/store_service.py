@@ -116,9 +116,7 @@ class StoreServicer(QuarantineCalls, StoreServiceServicer):
     ) -> None:
         """De-identifies a group and hands it to the writer."""
         for raw in raw_examples:
-            pointer = Pointer(
-                file=self._deidentifier.clean_name(raw.pointer.file), row=raw.pointer.row
-            )
+            pointer = self._pointer(source, raw.pointer, is_retry)
             known = ledger_pointer(pointer)
             is_tried_again = is_retry and self._store.is_quarantined(source, known)
             tally.num_read += 1
@@ -139,6 +137,14 @@ class StoreServicer(QuarantineCalls, StoreServiceServicer):
                 tally.findings.update(dict(example.findings))
             else:
                 tally.num_duplicates += 1
+
+    def _pointer(self, source: str, raw: wire.Pointer, is_retry: bool) -> Pointer:
+        """Where an example comes from, by a name that may be stored."""
+        given = ledger_pointer(Pointer(file=raw.file, row=raw.row))
+        # Another policy may clean a name in another way: a retry may give the stored one.
+        if is_retry and self._store.is_quarantined(source, given):
+            return given
+        return Pointer(file=self._deidentifier.clean_name(raw.file), row=raw.row)
 
     def _example(self, source: str, raw: wire.RawExample, pointer: Pointer) -> Example:
         if not raw.messages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +83,8 @@ class _Wanted:
     """The rows of a file that are in quarantine, and those of them that it holds."""
 
     rows: frozenset[int]
+    name: str
+    """What the file is called, if not by its own name."""
     seen: set[int] = field(default_factory=set)
 
     def of(self, examples: Iterable[RawExample]) -> Iterator[RawExample]:
@@ -90,7 +92,10 @@ class _Wanted:
         for example in examples:
             if example.pointer.row in self.rows:
                 self.seen.add(example.pointer.row)
-                yield example
+                pointer = example.pointer
+                if self.name:
+                    pointer = replace(pointer, file=self.name)
+                yield replace(example, pointer=pointer)
 
 
 @app.command(epilog="Example: recollect quarantine retry chats.jsonl --source support")
@@ -102,19 +107,24 @@ def retry(
     mapping: Annotated[
         Path | None, typer.Option("--mapping", help="YAML file that names columns and speakers.")
     ] = None,
+    name: Annotated[
+        str,
+        typer.Option("--as", help="Name that the list has for the file, should it be another now."),
+    ] = "",
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
 ) -> None:
     """Read a file again, and send the rows that are in quarantine, and no others.
 
     A corrected row, another policy or larger limits may let them in now: what is accepted leaves
-    the quarantine. Rows are known by the name of the file and their number.
+    the quarantine. Rows are known by the name of the file and their number. Another policy may
+    replace other parts of a name than before: --as takes the one that the list shows.
     """
     refuse_core_dumps()
     answer = wire.IngestResponse()
     with connect(server) as client:
-        listed = _listed(client, source, pointer_name(location))
-        wanted = _Wanted(frozenset(row.pointer.row for part in listed for row in part.rows))
+        listed = _listed(client, source, name or pointer_name(location))
+        wanted = _Wanted(frozenset(row.pointer.row for part in listed for row in part.rows), name)
         if wanted.rows:
             report = IntakeReport()
             mapped = load_mapping(mapping)

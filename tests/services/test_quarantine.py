@@ -96,6 +96,20 @@ def test_a_row_that_is_accepted_when_it_is_tried_again_leaves(house: House, talk
     assert house.store.sources()[0].num_quarantined == 0
 
 
+def test_a_file_is_known_by_its_stored_name_as_well(house: House, talk: Talk) -> None:
+    name = f"Complaint of {NAMED}.jsonl"
+    talk.ingest(long(1, name), long(2, name))
+    (stored,) = {file for file, _ in talk.quarantine()[0]}
+    # What another policy would make of the name is another: the stored one still says which it is.
+    assert house.deidentifier.clean_name(stored) != stored
+    assert talk.ingest(row(1, "short now", stored), retry=True).num_released == 1
+    assert talk.ingest(row(2, "short too", name), retry=True).num_released == 1
+    snapshot = house.store.snapshot()
+    examples = house.store.examples(snapshot, "chats")
+    assert {example.pointer.file for example in examples} == {stored}
+    assert talk.quarantine() == ([], 0)
+
+
 def test_only_a_retry_takes_rows_out(talk: Talk) -> None:
     talk.ingest(long(2))
     # Another file of this name, perhaps: nobody said that it is the same.
@@ -200,6 +214,9 @@ def test_larger_limits_let_rows_in_that_were_kept_out(tmp_path: Path) -> None:
         before = told("quarantine", "list", "late")
         assert [item["row"] for item in before["rows"]] == [2, 4]
         assert told(*retry)["num_released"] == 0
+        stored = before["rows"][0]["file"]
+        assert told(*retry, "--as", stored)["num_tried"] == 2
+        assert told(*retry, "--as", "another.jsonl")["num_tried"] == 0
         shown = run_command("quarantine", "list", "--server", service.address)
         assert "2 rows in quarantine" in shown.stdout
         assert "the policy allows 2000" in shown.stdout
@@ -226,7 +243,7 @@ def test_larger_limits_let_rows_in_that_were_kept_out(tmp_path: Path) -> None:
         finished = run_command(
             "audit", "log", "--kind", "ingest_finished", "--server", service.address, "--json"
         )
-        assert len(finished.stdout.splitlines()) == 3
+        assert len(finished.stdout.splitlines()) == 4
         drop = ("quarantine", "drop", "late", "--why", f"{NAMED} wants it gone", "--file", name)
         assert told(*drop) == {"source": "late", "num_rows": 1, "num_unlisted": 0}
         assert told("quarantine", "list")["rows"] == []
