@@ -30,6 +30,8 @@ def model_folder(options: VerifierOptions) -> Path:
     """
     folder = Path(options.model).expanduser()
     if not folder.is_dir():
+        if options.model.startswith((".", "/", "~")):
+            raise unusable(folder, "there is no such folder")
         folder = fetched(options.model, options.revision, allow_downloads=options.allow_downloads)
     _require_weights(folder)
     require_no_code(folder)
