@@ -24,6 +24,7 @@ from .occurrences import must_vanish, occurrences, survivors, title_before, with
 from .operators import replacement
 from .policy import Operator, Policy
 from .quasi_patterns import is_about_somebody
+from .shadow import shadow_of
 from .standin_places import PlaceSeal, StandIn, places
 from .surrogates import Surrogates, normalise
 from .tagging import shipped_tagger
@@ -314,7 +315,8 @@ class Deidentifier:
     ) -> str:
         operator = self.policy.operator(finding.entity_type)
         if operator is Operator.SURROGATE:
-            return self._surrogates.stand_in(kinds[normalise(original)], original, avoid, whose)
+            shown = shadow_of(original).text.strip() or original
+            return self._surrogates.stand_in(kinds[normalise(original)], shown, avoid, whose)
         return replacement(operator, finding.entity_type, original)
 
     def _check(

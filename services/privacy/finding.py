@@ -26,8 +26,8 @@ class Finding:
         return replace(self, start=self.start + by, end=self.end + by)
 
 
-# A character that a web page wrote as "&eacute;" is not cut in two.
-_REFERENCE = re.compile(r"&(?:#\w{2,6}|[A-Za-z]{2,8});")
+# A character that is written as "&eacute;" or "\\u00e9" is not cut in two.
+_REFERENCE = re.compile(r"&(?:#\w{2,6}|[A-Za-z]{2,8});|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
 _VAGUE = frozenset({"CODE", "DATE_TIME"})
 
 
@@ -92,7 +92,7 @@ def trim(finding: Finding, text: str) -> Finding | None:
     """The finding without white space and punctuation at its edges; None if nothing is left."""
     start, end = finding.start, finding.end
     while start < end and not (text[start].isalnum() or text[start] in "+(@#"):
-        if text[start] == "&" and _REFERENCE.match(text, start, end):
+        if text[start] in "&\\" and _REFERENCE.match(text, start, end):
             break
         start += 1
     while start < end and not (text[end - 1].isalnum() or text[end - 1] in ")"):

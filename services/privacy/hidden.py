@@ -17,13 +17,15 @@ _BREAK = re.compile(r"(?<=\S)[ \t]*\r?\n[ \t>|]*(?=\S)")
 _SPAN = 48
 """Characters of each line that are read again."""
 _JOINTS = "@.-_+/:"
-_UNMISTAKABLE = frozenset({"EMAIL_ADDRESS", "MAC_ADDRESS", "UUID"})
+_UNMISTAKABLE = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "MAC_ADDRESS", "US_SSN", "UUID"})
 CROSSING = _UNMISTAKABLE | {
-    "CREDIT_CARD", "CRYPTO", "IBAN_CODE", "NATIONAL_ID", "ORDER_ID", "PHONE_NUMBER", "US_SSN",
+    "ACCOUNT_ID", "CREDIT_CARD", "CRYPTO", "DATE_OF_BIRTH", "IBAN_CODE", "NATIONAL_ID", "ORDER_ID",
+    "PHONE_NUMBER", "TRACKING_ID",
 }  # fmt: skip
 """Entity types that are looked for over the end of a line."""
-_CHECKED = 0.99
-"""Score of what has passed a check digit."""
+_SURE = 0.7
+"""Score of what a telling word led to, or has passed a check digit."""
+_LEAST = {"PHONE_NUMBER": 0.5}
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
     r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,8192}={0,2}(?![A-Za-z0-9+/=_-])"
@@ -48,11 +50,16 @@ class Joined:
 
     def is_telling(self, entity_type: str, start: int, score: float) -> bool:
         """Whether a finding across the halves is one: columns of numbers stand over one another."""
-        joint = self.text[self.cut - self.glue - 1] in "-/" or self.text[self.cut] in "-/"
+        before, after = self.text[: self.cut - self.glue], self.text[self.cut :]
+        in_sentence = any(map(str.isalpha, before))
         return (
             entity_type in _UNMISTAKABLE
-            or (score >= _CHECKED and any(map(str.isalpha, self.text[: self.cut])))
-            or joint
+            or (
+                score >= _LEAST.get(entity_type, _SURE)
+                and (in_sentence or len(before) != len(after))
+            )
+            or before[-1] in "-/)"
+            or after[0] in "-/"
             or self.text[start] == "+"
         )
 
@@ -88,7 +95,10 @@ def _glues(left: str, right: str) -> list[str]:
     digits = any(map(str.isdigit, left)) and any(map(str.isdigit, right))
     if digits and (left[-1] in _JOINTS or right[0] in _JOINTS):
         return [""]
-    return ["", " "] if digits and left.isalnum() and right[:4].isalnum() else []
+    if digits and left.isalnum() and right[:4].isalnum():
+        return ["", " "]
+    # "September / 14, 1995", "(414) / 724-3617".
+    return [" "] if any(map(str.isdigit, left)) or any(map(str.isdigit, right)) else []
 
 
 def encoded_texts(text: str) -> Iterator[tuple[int, int, str]]:

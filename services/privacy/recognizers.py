@@ -28,7 +28,7 @@ _GROUPED = rf"(?-i:[A-Z]{{2,4}} (?=\d))?{_CODE_3}(?: \d{{2,6}}\b){{0,4}}"
 _CAPITAL = r"(?-i:(?=[\d/-]*[A-Z])(?=(?:[A-Z/_-]*\d){4})[A-Z0-9][A-Z0-9/-]*[A-Z0-9](?!\w))"
 _MIXED = rf"(?:{_CODE_6}|{_CAPITAL})"
 _QUALIFIER = r"[ _-]?(?:ids?|no|nos|num|numbers?|reference|ref|code)\b\.?"
-_LINK = r"(?:\s{0,3}(?:\b(?:is|was|are|for|of)\b|[:#=(\-]))*\s{0,3}\#?"
+_LINK = r"(?:\s{0,3}(?:\b(?:is|was|are|for|of)\b|[:#=(|\"'\-]))*\s{0,3}\#?"
 
 _ORDER = (
     r"order|invoice|purchase|booking|receipt|refund|return|shipment|confirmation|reservation|"
@@ -63,6 +63,7 @@ def own_recognizers() -> list[EntityRecognizer]:
         CreditCardRecognizer(patterns=[_CARD_SHAPE], name="AnyCardRecognizer"),
         _recognizer("CREDIT_CARD", _CARDS, _IGNORE_CASE),
         _recognizer("IBAN_CODE", _IBANS, _IGNORE_CASE),
+        CheckedIbanRecognizer(),
         _recognizer("US_SSN", _SOCIAL, _IGNORE_CASE),
         _recognizer("US_PASSPORT", _PASSPORTS, _IGNORE_CASE),
         _recognizer("US_DRIVER_LICENSE", _LICENCES, _IGNORE_CASE),
@@ -80,6 +81,26 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("NATIONAL_ID", NATIONAL_IDS, _EXACT_CASE),
         _recognizer("NATIONAL_ID", NATIONAL_IDS_BY_CUE, _IGNORE_CASE),
     ]
+
+
+class CheckedIbanRecognizer(PatternRecognizer):
+    """IBANs in any case of letters, by their check digits (ISO 13616)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            supported_entity="IBAN_CODE",
+            patterns=[Pattern("any case", _IBAN_SHAPE, 0.3)],
+            name="CheckedIbanRecognizer",
+            global_regex_flags=_IGNORE_CASE,
+        )
+
+    def validate_result(self, pattern_text: str) -> bool:
+        """Whether the number leaves a remainder of one when divided by 97."""
+        plain = "".join(c for c in pattern_text if c.isalnum())
+        return (
+            plain.isascii()
+            and int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+        )
 
 
 def _recognizer(entity: str, patterns: tuple[Pattern, ...], flags: int) -> PatternRecognizer:
@@ -107,6 +128,16 @@ _ACCOUNT_BARE = (
     r"membership|case id|customer id|imei|vin"
 )
 _ORDER_SHAPES = (
+    Pattern(
+        "letters and digits",
+        r"(?-i:(?<![\w/=.-])[A-Z]{1,4}-?\d{7,12}(?:-[A-Z0-9]{1,4}| \d{2,4})?(?![\w=.-]))",
+        0.5,
+    ),
+    Pattern(
+        "order prefix",
+        r"(?<![\w/=.-])(?:ord|po|inv|so|rma|tkt|inc|req|sr|cs)-?\d{5,12}(?:-\w{1,4})?(?![\w=.-])",
+        0.5,
+    ),
     Pattern("three blocks", r"(?<![\w.$-])\d{3}-\d{5,8}-\d{4,8}(?![\w-])", 0.8),
     Pattern(
         "long blocks",
@@ -162,7 +193,7 @@ _PHONES = (
     ),
     Pattern(
         "international",
-        r"(?<![\w+])\+\d{1,3}[ .-]?\(?\d{2,5}\)?(?:[ .-]?\d{2,5}){1,4}(?![\w-])",
+        r"(?<![\w+])\+\d{1,3}[ .-]?\(?\d{1,5}\)?(?:[ .-]?\d{2,5}){2,5}(?![\w-])",
         0.5,
     ),
     Pattern(
@@ -195,6 +226,7 @@ _IBANS = (
         0.7,
     ),
 )
+_IBAN_SHAPE = r"(?<![\w-])[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,4})?(?![\w-])"
 _CARD_SHAPE = Pattern(
     "any network", r"(?<![\d.,-])[2-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{2,7}(?![\d-])", 0.3
 )
@@ -216,23 +248,26 @@ _LICENCES = (
 _BIRTH_DATES = (
     Pattern(
         "birth cue",
-        rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday|born)\b[^\d]{{0,24}}?\K{_DATE}",
+        r"\b(?:dob|d\.o\.b\.?|date[ _-]?of[ _-]?birth|birth[ _-]?(?:date|day)|born)(?![a-z])"
+        rf"[^\d]{{0,24}}?\K{_DATE}",
         0.8,
     ),
 )
 _USERNAMES = (
     Pattern(
         "handle",
-        r"(?<![\w@./]|^\s*)@(?!media\b|import\b|param\b|return|property\b|override\b)"
-        r"[a-z_][\w.]{1,28}\w(?![\w(@])",
+        r"(?<![\w@./])@(?!media\b|import\b|param\b|return|property\b|override\b)"
+        # A line of its own above a definition is a decorator.
+        r"(?=[\w.]{3,31}(?![\w.]))[a-z_]\w*+(?:\.\w+)*+(?![\w(@])(?!\s*\n\s*(?:@|def|class|async|public|private|protected|static)\b)",
         0.5,
     ),
     Pattern(
         "username cue",
         r"\b(?:user ?name|user id|user|login(?: id| name)?|screen name|handle|skype|telegram|"
         r"instagram|insta|twitter|discord|gamertag|profile|(?:logg?(?:ed)?|sign(?:ed)?) in as|"
-        r"known as|behalf as|username (?:from|to)|goes by)(?: (?:id|handle|name|account))?"
-        r"(?: is| was|:|,| -|\s?=)?\s?['\"]?"
+        r"known as|behalf as|username (?:from|to)|goes by)(?![a-z])"
+        r"(?: (?:id|handle|name|account)\b)?"
+        r"['\"]?(?: is| was|\s?[:|=]|,| -|[^.!?\n]{0,24}\?\s)?\s{0,2}['\"]?"
         r"\K(?=[\w.-]*[\d_]|\w+\.\w|\w+['\"])@?[a-z][\w.-]{2,30}\w",
         0.6,
     ),

@@ -87,10 +87,12 @@ def _undisguised(text: str) -> str:
 _ESCAPES = (("\\n", " \n"), ("\\r", " \n"), ("\\t", " \t"), ('\\"', ' "'), ("\\/", " /"))
 
 
-# How web pages, links and mails write a character: "&#64;", "&commat;", "%40", a soft line break.
+# How web pages, JSON, links and mails write a character: "&#64;", "&commat;", "\\u0040", "%40", a
+# soft line break.
 _REFERENCE = re.compile(
     r"&(?:#\d{2,6}|#[xX][0-9a-fA-F]{2,5}|[A-Za-z]{2,8});"
-    r"|(?<=\w)%(?:40|2[BbDdEe])(?=\w)|(?<=\w)=\r?\n(?=\w)"
+    r"|\\u00[2-9a-fA-F][0-9a-fA-F]|\\x[2-7][0-9a-fA-F]"
+    r"|(?<=\w)%(?:40|2[BbDdEe])(?=\w)|(?<=[^\n]{50})=\r?\n(?=\w)"
 )
 
 
@@ -98,6 +100,8 @@ def _referred(reference: str) -> str:
     """The character that is meant, nothing for a soft line break; the same where it is none."""
     if reference[0] == "=":
         return ""
+    if reference[0] == "\\":
+        return chr(int(reference[2:], 16))
     meant = unquote(reference) if reference[0] == "%" else unescape(reference)
     return meant if len(meant) == 1 else reference
 
@@ -123,7 +127,7 @@ def shadow_of(text: str) -> Shadow:
 
 def _references(text: str) -> dict[int, tuple[int, str]]:
     """Place → how long a reference is there, and what it stands for."""
-    if "&" not in text and "%" not in text and "=" not in text:
+    if not any(mark in text for mark in "&%=\\"):
         return {}
     found = ((m.start(), m.group()) for m in _REFERENCE.finditer(text))
     return {

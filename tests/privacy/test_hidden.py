@@ -38,13 +38,30 @@ def test_an_address_cut_anywhere_leaves_nothing_of_its_name(cut: int) -> None:
         "call +1 202-555-\n0143 ok",
         "call +1 202\n555-0143 ok",
         "ssn 219-09-\n9999 ok",
+        "What is your date of birth? September\n14, 1995 ok",
+        "from 112.164.\n225.176 ok",
+        "order number 5549318\n0-54 ok",
+        "(414)\n724-3617 ok",
     ],
 )
 def test_a_number_over_two_lines_is_replaced_on_both(text: str) -> None:
     out = _left(text)
-    assert out.count("\n") == 1
+    assert out.count("\n") <= 1
     # A card's first digits tell its network: those of tests begin alike.
-    numbers = ("1111 1111 ", "1111111111", "1111-1111", "WEST", "5698", "0143", "9999")
+    numbers = (
+        "1111 1111 ",
+        "1111111111",
+        "1111-1111",
+        "WEST",
+        "5698",
+        "0143",
+        "9999",
+        "1995",
+        "164",
+        "5549318",
+        "0-54",
+        "3617",
+    )
     assert not any(number in out for number in numbers)
 
 
