@@ -17,7 +17,7 @@ from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .arithmetic import is_arithmetic
 from .detector import Detector
-from .filename import readings, words
+from .filename import end_of_stem, readings, words
 from .finding import Finding, settle, split_at, trim
 from .known import find_known
 from .occurrences import must_vanish, occurrences, survivors, title_before, with_titles
@@ -231,6 +231,7 @@ class Deidentifier:
             # Networks know sentences: of a file's name, only people they are sure of count.
             sure = (f.entity_type == "PERSON" and f.score >= _SURE for f in found)
             found = [f for f, s in zip(found, sure, strict=True) if f.stage not in _READERS or s]
+            found = _trimmed(split_at(found, [(0, end_of_stem(name))]), name)
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
             (clean,) = _replace(name, ranges, replacements)
             self._check(words(name), ranges, [words(clean)], replacements)

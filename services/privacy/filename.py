@@ -9,6 +9,10 @@ import re
 from collections.abc import Iterator
 
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8} *$")
+_KNOWN_ENDINGS = re.compile(
+    r"(?:\.(?:arrow|bz2|csv|feather|gz|json|jsonl|log|md|ndjson|parquet|tsv|txt|xz|ya?ml|zip|zst))+$",
+    re.I,
+)
 _MAX_ENDINGS = 2
 """As in `.jsonl.gz`."""
 _SEPARATORS = ("", "_", "_-", "_-.")
@@ -20,6 +24,12 @@ def readings(name: str) -> list[str]:
     stems = list(_stems(name))
     spaced = (stem.translate(_to_spaces(marks)) for marks in _SEPARATORS for stem in stems)
     return list(dict.fromkeys(spaced))
+
+
+def end_of_stem(name: str) -> int:
+    """Where the endings of a data file begin, ".jsonl.gz": they name nobody and stay."""
+    match = _KNOWN_ENDINGS.search(name)
+    return match.start() if match else len(name)
 
 
 def words(name: str) -> str:

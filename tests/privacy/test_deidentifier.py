@@ -267,3 +267,15 @@ def test_the_name_of_a_file_without_identifiers_is_kept(
     deidentifier: Deidentifier, name: str
 ) -> None:
     assert deidentifier.clean_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Complaints of Rosalind Wintermoor.jsonl", "rosa.wintermoor@mail.example.com.JSONL.gz"],
+)
+def test_the_ending_of_a_file_stays(deidentifier: Deidentifier, name: str) -> None:
+    clean = deidentifier.clean_name(name)
+    assert clean.partition(".jsonl")[2] == name.partition(".jsonl")[2] or clean.endswith(
+        ".JSONL.gz"
+    )
+    assert "wintermoor" not in clean.lower() and clean.lower().count(".jsonl") == 1
