@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,8 +43,9 @@ def settle(findings: Iterable[Finding], text: str) -> list[Finding]:
     for finding in sorted(
         _united(findings), key=lambda f: (-_rank(f, text), f.start, f.entity_type)
     ):
-        winners.extend(_outside(finding, winners, text))
-    return sorted(winners, key=lambda f: f.start)
+        for part in _outside(finding, winners, text):
+            insort(winners, part, key=_start)
+    return winners
 
 
 def _united(findings: Iterable[Finding]) -> list[Finding]:
@@ -66,9 +68,17 @@ def _rank(finding: Finding, text: str) -> float:
     return telling * len(finding) + finding.score / 2
 
 
+def _start(finding: Finding) -> int:
+    return finding.start
+
+
 def _outside(finding: Finding, winners: Sequence[Finding], text: str) -> list[Finding]:
+    """What of a finding lies in none of the winners, which are disjoint and in text order."""
     pieces = [finding]
-    for winner in winners:
+    # Only its neighbours can overlap it: a text may hold tens of thousands of findings.
+    first = max(bisect_right(winners, finding.start, key=_start) - 1, 0)
+    last = bisect_left(winners, finding.end, key=_start)
+    for winner in winners[first:last]:
         pieces = [part for piece in pieces for part in _minus(piece, winner)]
     return [
         trimmed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -134,7 +134,7 @@ class Policy(BaseModel):
             given["entities"] = ENTITY_TYPES
         if without:
             kept = given.get("entities", ENTITY_TYPES - OFF_BY_DEFAULT)
-            given["entities"] = frozenset(kept) - frozenset(map(str, without))
+            given["entities"] = _types(kept, "entities") - _types(without, "except")
         return given
 
     @field_validator("entities")
@@ -201,6 +201,12 @@ class Policy(BaseModel):
                 where=".".join(str(part) for part in ("policy", *first["loc"])),
                 fix="See the reference of the policy for its fields.",
             ) from error
+
+
+def _types(values: Any, field: str) -> frozenset[str]:
+    if isinstance(values, str) or not isinstance(values, Collection):
+        raise ValueError(f"{field} must be a list of entity types")
+    return frozenset(map(str, values))
 
 
 _SHIPPED = files(__package__) / "policies"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 import regex
 
@@ -48,7 +48,7 @@ class Surrogates:
         self._key = key
 
     def stand_in(
-        self, entity_type: str, value: str, avoid: Iterable[str] = (), subject: str = ""
+        self, entity_type: str, value: str, avoid: Collection[str] = (), subject: str = ""
     ) -> str:
         """The stand-in for a value; it contains neither the value nor one of `avoid`.
 
@@ -57,19 +57,19 @@ class Surrogates:
         Args:
             entity_type: what the value is.
             value: the identifier as the text has it.
-            avoid: lower-cased values of the same example that must not come back by chance.
+            avoid: lower-cased values of the same example that must not come back by chance; a
+                set, where there are many.
             subject: whose value it is; dates and ages of one subject are moved alike.
         """
         kind = kind_of(entity_type, value)
         maker: Callable[[str, Draw], str] = MAKERS.get(kind, make_code)
-        forbidden = {value.lower(), *avoid}
         for attempt in range(_MAX_TRIES):
             candidate = maker(value, Draw(self._key, kind, attempt, subject))
             lowered = candidate.lower()
-            if candidate and not any(_comes_back(text, lowered) for text in forbidden):
+            if candidate and not _holds_any(lowered, value.lower(), avoid):
                 return candidate
         tag = f"[{entity_type}]"
-        if any(_comes_back(text, tag.lower()) for text in forbidden):
+        if _holds_any(tag.lower(), value.lower(), avoid):
             raise RecollectError(
                 Reason.DEIDENTIFICATION_FAILED,
                 f"No stand-in of type {entity_type} could be found.",
@@ -81,6 +81,18 @@ class Surrogates:
         """32 hex digits that stand for a subject; equal subjects, equal pseudonyms."""
         message = b"subject\x00" + normalise(subject).encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
+
+
+def _holds_any(candidate: str, value: str, avoid: Collection[str]) -> bool:
+    """Whether the value or one of those to avoid comes back in a candidate."""
+    if _comes_back(value, candidate):
+        return True
+    length = len(candidate)
+    if length * length > len(avoid):
+        return any(_comes_back(text, candidate) for text in avoid)
+    # Of many values only those that are a part of the candidate can come back in it.
+    parts = {candidate[i:j] for i in range(length) for j in range(i + 1, length + 1)}
+    return any(_comes_back(part, candidate) for part in parts if part in avoid)
 
 
 def _comes_back(value: str, candidate: str) -> bool:

@@ -41,3 +41,26 @@ def test_the_longer_finding_wins_and_overlapping_ones_of_one_type_become_one() -
     more = Finding(entity_type="A", start=6, end=17, score=0.4)
     assert settle([part, whole], TEXT) == [whole]
     assert settle([whole, more], TEXT) == [Finding(entity_type="A", start=0, end=17, score=0.5)]
+
+
+@given(
+    st.text(alphabet="ab1 ,", min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.integers(0, 39), st.integers(1, 12), st.sampled_from(["A", "B", "CODE"])),
+        max_size=25,
+    ),
+)
+def test_neighbours_alone_decide_as_all_winners_would(
+    text: str, drawn: list[tuple[int, int, str]]
+) -> None:
+    findings = [
+        Finding(entity_type=kind, start=start, end=min(start + size, len(text)), score=0.5)
+        for start, size, kind in drawn
+        if start < len(text)
+    ]
+    settled = settle(findings, text)
+    covered = {i for f in findings for i in range(f.start, f.end)}
+    kept = [i for f in settled for i in range(f.start, f.end)]
+    assert len(kept) == len(set(kept))
+    assert settled == sorted(settled, key=lambda f: f.start)
+    assert {i for i in covered if text[i].isdigit()} <= set(kept) <= covered

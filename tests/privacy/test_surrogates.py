@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services.privacy.draw import Draw
 from recollect.services.privacy.standins import MAKERS, fill, luhn_digit, make_code
-from recollect.services.privacy.surrogates import Surrogates, kind_of
+from recollect.services.privacy.surrogates import Surrogates, _comes_back, _holds_any, kind_of
 
 SURROGATES = Surrogates(bytes(range(32)))
 OTHER_KEY = Surrogates(bytes(range(1, 33)))
@@ -206,3 +206,13 @@ def test_a_pseudonym_ignores_case_and_spacing_and_needs_the_key() -> None:
 )
 def test_a_known_value_is_judged_by_its_looks(value: str, kind: str) -> None:
     assert kind_of("KNOWN_VALUE", value) == kind
+
+
+@given(
+    st.text(alphabet="ab1 -", min_size=1, max_size=12),
+    st.sets(st.text(alphabet="ab1 -", min_size=1, max_size=6), max_size=300),
+)
+def test_parts_of_a_candidate_tell_as_much_as_every_value(candidate: str, avoid: set[str]) -> None:
+    many = avoid | {f"x{number}" for number in range(200)}
+    expected = any(_comes_back(value, candidate) for value in many)
+    assert _holds_any(candidate, "zz", many) == expected
