@@ -8,7 +8,7 @@ which the tagger found several people, places, bodies and dates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,8 @@ _SCORE = 0.6
 _TELLING = frozenset(
     {"PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "DATE_TIME", "DEMOGRAPHIC", "CODE"}
 )
+_FEWEST_LETTERS = 20
+"""Letters of a line that tell whether it is written in capitals."""
 _ENOUGH = 3
 """Different values of these types that make a text one about somebody."""
 
@@ -95,6 +97,12 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     ("AGE", r"(?<=\p{Lu}[\p{L}'’-]+, )\d{1,2}(?=,)"),
     ("DATE_TIME", r"\b(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b"),
+    (
+        "LOCATION",
+        r"\b(?!(?i:the|this|that|an?|our|my|your|his|her|on|in|at|of|to|every|each|one|next|same|main|high"
+        r"|down|off|across) )\p{Lu}[\p{L}'’-]+ "
+        r"(?:Street|Road|Avenue|Lane|Boulevard|Terrace|Crescent)\b",
+    ),
     ("QUANTITY", rf"(?<![\w])(?:{_CURRENCY_CODE} ?|[$€£₹] ?){_AMOUNT}(?!\w)"),
     (
         "QUANTITY",
@@ -140,6 +148,10 @@ _BODY = regex.compile(
     rf"(?: of(?: the)? {_CAPITALISED}(?: (?:{_LINK} )?{_CAPITALISED}){{0,3}})?"
     rf"|\b{_HEAD} (?:of|for)(?: the)? {_CAPITALISED}(?: (?:{_LINK} )?{_CAPITALISED}){{0,4}}"
 )
+_SMALL_WORD = regex.compile(
+    r"\b(?:Of|And|For|De|The|To|By|In|At|From|Before|A|An|That|On|With|As|Was|Were|Is|Are|Had|Has|"
+    r"Have|His|Her|Their|Its|Under|Into|When|Which|Who|Said|Against|About|Be|Been|Not|But|Or)\b"
+)
 # Bodies that every judgment names, and that say nothing of whom it is about.
 _NOBODYS_BODIES = regex.compile(
     r"(?:The |An? |In |This |On )*(?:European )?"
@@ -183,12 +195,30 @@ def _branches(node: dict[str, Any]) -> str:
 
 
 @cache
-def _compiled() -> tuple[tuple[str, regex.Pattern[str]], ...]:
-    return tuple((kind, regex.compile(pattern)) for kind, pattern in _PATTERNS)
+def _compiled(flags: int = 0) -> tuple[tuple[str, regex.Pattern[str]], ...]:
+    return tuple((kind, regex.compile(pattern, flags)) for kind, pattern in _PATTERNS)
+
+
+def caseless(text: str, change: Callable[[str], str]) -> str | None:
+    """The text with its lines in capitals, or all of it where it has none, changed.
+
+    None where there are no such lines. Places stay: a line that would change its length stays.
+    """
+    if sum(map(str.isalpha, text)) >= _FEWEST_LETTERS and text == text.lower():
+        changed = change(text)
+        return changed if len(changed) == len(text) else None
+    lines = text.split("\n")
+    new = [change(line) if _is_shouted(line) else line for line in lines]
+    fits = all(len(a) == len(b) for a, b in zip(lines, new, strict=True))
+    return "\n".join(new) if new != lines and fits else None
+
+
+def _is_shouted(line: str) -> bool:
+    return line.isupper() and sum(map(str.isalpha, line)) >= _FEWEST_LETTERS
 
 
 @cache
-def _descriptions() -> re.Pattern[str]:
+def _descriptions(flags: int = 0) -> re.Pattern[str]:
     pools = (
         vocabulary.NATIONALITIES,
         vocabulary.ETHNICITIES,
@@ -200,7 +230,7 @@ def _descriptions() -> re.Pattern[str]:
     plain = {word for pool in pools for word in pool} - set(_SAID_OF_ANYBODY)
     words = alternatives(word.removeprefix("a ").removeprefix("an ") for word in plain)
     ending = r"s?(?: (?:national|citizen|origin))?s?(?![^\W\d_]|-)"
-    return re.compile(rf"(?<![^\W\d_])(?<!-){words}{ending}")
+    return re.compile(rf"(?<![^\W\d_])(?<!-){words}{ending}", flags)
 
 
 class QuasiPatternRecognizer(LocalRecognizer):
@@ -223,17 +253,37 @@ class QuasiPatternRecognizer(LocalRecognizer):
         ]
 
     def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:
+        yield from self._as_written(text)
+        calm = caseless(text, str.lower)
+        if calm is not None:
+            yield from self._in_any_case(calm, caseless(text, str.title) or calm)
+
+    def _in_any_case(self, calm: str, titled: str) -> Iterator[tuple[str, int, int]]:
+        """What lines without capitals, or of nothing else, hold: letters tell nothing there."""
+        for kind, pattern in _compiled(regex.IGNORECASE):
+            for match in pattern.finditer(calm, timeout=self._timeout):
+                yield kind, *match.span()
+        for described in _descriptions(re.IGNORECASE).finditer(calm):
+            yield "DEMOGRAPHIC", *described.span()
+        # All words look like names now: the small ones end them as they do elsewhere.
+        titled = _SMALL_WORD.sub(lambda match: match.group().lower(), titled)
+        yield from self._bodies(titled)
+
+    def _as_written(self, text: str) -> Iterator[tuple[str, int, int]]:
         for kind, pattern in _compiled():
             for match in pattern.finditer(text, timeout=self._timeout):
                 yield kind, *match.span()
         for described in _descriptions().finditer(text):
             yield "DEMOGRAPHIC", *described.span()
-        for match in _BODY.finditer(text, timeout=self._timeout):
-            if not _NOBODYS_BODIES.match(match.group()):
-                yield "ORGANIZATION", *match.span()
+        yield from self._bodies(text)
         for match in _INITIALS.finditer(text, timeout=self._timeout):
             if match.group().strip() not in _NOT_INITIALS:
                 yield "PERSON", *match.span()
+
+    def _bodies(self, text: str) -> Iterator[tuple[str, int, int]]:
+        for match in _BODY.finditer(text, timeout=self._timeout):
+            if not _NOBODYS_BODIES.match(match.group()):
+                yield "ORGANIZATION", *match.span()
 
 
 def is_about_somebody(findings: Sequence[Finding], text: str) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recollect.services.privacy import Deidentifier
 from recollect.services.privacy.policy import load_policy
-from recollect.services.privacy.quasi_patterns import QuasiPatternRecognizer
+from recollect.services.privacy.quasi_patterns import QuasiPatternRecognizer, caseless
 
 RECOGNIZER = QuasiPatternRecognizer(timeout=5.0)
 DEIDENTIFIER = Deidentifier(load_policy("gdpr-pseudonymous"), bytes(range(32)))
@@ -107,3 +107,37 @@ def test_spans_lie_within_the_text(text: str) -> None:
 def test_no_pattern_runs_into_its_limit(unit: str) -> None:
     # It would raise TimeoutError, and the text be quarantined.
     RECOGNIZER.analyze(unit * (20_000 // len(unit)), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("HE HAD WORKED AS A CLAIMS ADJUSTER FOR 18 WEEKS.", "DURATION", "18 WEEKS"),
+        ("HE HAD WORKED AS A CLAIMS ADJUSTER FOR 18 WEEKS.", "DEMOGRAPHIC", "CLAIMS ADJUSTER"),
+        ("AT AROUND 9 P.M. ON FEBRUARY 6 1982 IT RAINED", "DURATION", "9 P.M."),
+        ("THE APPEAL TO THE LINZ REGIONAL COURT FAILED", "ORGANIZATION", "LINZ REGIONAL COURT"),
+        ("the appeal to the linz regional court failed", "ORGANIZATION", "linz regional court"),
+        ("they paid about eleven pounds in september 1996", "DATE_TIME", "september 1996"),
+        ("she moved to a flat in bezrukov street with him", "LOCATION", "bezrukov street"),
+        ("Heard.\nSHE WAS DIVORCED AND A NURSE IN LEEDS", "DEMOGRAPHIC", "NURSE"),
+    ],
+)
+def test_capitals_tell_nothing_where_there_are_none_or_nothing_else(
+    text: str, kind: str, value: str
+) -> None:
+    assert (kind, value) in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["this is the street where we live, in the road ahead", "WE WALKED DOWN THE STREET TODAY"],
+)
+def test_a_street_without_a_name_is_none(text: str) -> None:
+    assert not [kind for kind, _ in found(text) if kind == "LOCATION"]
+
+
+@given(st.text(alphabet="aA ßİ\n.", max_size=60))
+def test_places_stay_where_letters_change_case(text: str) -> None:
+    for change in (str.lower, str.title):
+        calm = caseless(text, change)
+        assert calm is None or (len(calm), calm.count("\n")) == (len(text), text.count("\n"))
