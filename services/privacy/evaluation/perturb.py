@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,26 +12,30 @@ from itertools import pairwise
 from .formats import LabelledText
 
 _LOOK_ALIKE = str.maketrans("aeopcxAEOPCXBHKMT", "аеорсхАЕОРСХВНКМТ")
+# Not the full stop of "Mr." and of initials.
+_SENTENCE_END = re.compile(r"(?<=[^\W_]{3})(?<!\bMrs)\. |(?<=[\d)])\. ")
 _ZERO_WIDTH = "\N{ZERO WIDTH SPACE}"
 
 
 def perturbed(texts: Iterable[LabelledText], name: str, seed: int = 0) -> list[LabelledText]:
     """The texts under a perturbation of `PERTURBATIONS`, with their labels moved along."""
     draw = random.Random(seed)
-    return [_changed(labelled, PERTURBATIONS[name], draw) for labelled in texts]
+    return [_changed(labelled, name, draw) for labelled in texts]
 
 
-def _changed(
-    labelled: LabelledText, change: Callable[[str, random.Random], str], draw: random.Random
-) -> LabelledText:
+def _changed(labelled: LabelledText, name: str, draw: random.Random) -> LabelledText:
     """The text cut where labels begin and end, each piece changed by itself."""
+    change = PERTURBATIONS[name]
+    within = {(span.start, span.end) for span in labelled.spans} if name in _BETWEEN else set()
     cuts = {0, len(labelled.text)}
     for span in labelled.spans:
         cuts |= {span.start, span.end}
     places = sorted(cuts)
     moved, text = {0: 0}, ""
     for start, end in pairwise(places):
-        text += change(labelled.text[start:end], draw)
+        piece = labelled.text[start:end]
+        inside = any(first <= start and end <= last for first, last in within)
+        text += piece if inside else change(piece, draw)
         moved[end] = len(text)
     spans = (
         replace(s, start=moved[s.start], end=moved[s.end])
@@ -59,7 +64,7 @@ def _typo(text: str, draw: random.Random) -> str:
 
 def _table(text: str, _: random.Random) -> str:
     """Cells in place of clauses."""
-    return text.replace(", ", " | ").replace(". ", " |\n| ")
+    return _SENTENCE_END.sub(" |\n| ", text.replace(", ", " | "))
 
 
 def _json(text: str, _: random.Random) -> str:
@@ -86,3 +91,5 @@ PERTURBATIONS: dict[str, Callable[[str, random.Random], str]] = {
     "JSON": _json,
     "confusables": _confusable,
 }
+_BETWEEN = frozenset({"table"})
+"""What changes only what stands between the labels: a cell holds the whole of a value."""
