@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recollect.services.privacy.tagger import Tagger
 from recollect.services.privacy.tagger.labels import ANY, KINDS, LABELS, OUTSIDE, bit
 from recollect.services.privacy.tagger.words import words_of
-from recollect.services.privacy.training.__main__ import save
+from recollect.services.privacy.training.__main__ import mean_of, save
 from recollect.services.privacy.training.dataset import GAP, Document, collate, labelled
 from recollect.services.privacy.training.fill import Filler
+from recollect.services.privacy.training.fill_numbers import Segment
 from recollect.services.privacy.training.gold import split_of
 from recollect.services.privacy.training.network import Network, loss_of
 from recollect.services.privacy.training.noise import disturb
@@ -121,3 +124,24 @@ def test_the_run_time_says_what_the_network_says(fill: Filler, tmp_path: Path) -
     np.testing.assert_allclose(
         tagger.probabilities(words), expected[start : start + len(words)], atol=5e-3
     )
+
+
+def test_the_mean_of_two_trainings_lies_half_way() -> None:
+    one, two = Network().state_dict(), Network().state_dict()
+    mean = mean_of(one, two)
+    assert mean.keys() == one.keys()
+    for name, tensor in mean.items():
+        assert torch.allclose(tensor - one[name], two[name] - tensor, atol=1e-6)
+
+
+@given(st.integers(0, 10_000))
+def test_noise_loses_no_label(seed: int) -> None:
+    segments: list[Segment] = [
+        ("Seen by ", None),
+        ("Rosa, Acht", "PERSON"),
+        (", in ", None),
+        ("Leeds", "LOC"),
+    ]
+    noisy = disturb(list(segments), random.Random(seed))
+    assert [label for _, label in noisy] == [label for _, label in segments]
+    assert "".join(text for text, _ in noisy).strip()

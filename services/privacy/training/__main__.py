@@ -71,8 +71,15 @@ def train(options: argparse.Namespace) -> None:
             )
         if step % 400 == 399:
             save_file(network.state_dict(), options.out.with_suffix(".safetensors"))
+    if options.average:
+        network.load_state_dict(mean_of(load_file(options.start), network.state_dict()))
     save_file(network.state_dict(), options.out.with_suffix(".safetensors"))
     save(network, options.out, {"seed": options.seed, "words": seen})
+
+
+def mean_of(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights half way between two trainings of one network (Izmailov et al. 2018)."""
+    return {name: (one[name] + two[name]) / 2 for name in one}
 
 
 def main() -> None:
@@ -91,7 +98,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    train(parser.parse_args())
+    parser.add_argument(
+        "--average", action="store_true", help="write the mean of what was started from and the end"
+    )
+    options = parser.parse_args()
+    if options.average and not options.start:
+        parser.error("--average asks for --start.")
+    train(options)
 
 
 if __name__ == "__main__":
