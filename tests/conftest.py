@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from stream.replica import Replica, Server
 
+
+# No test is a matter of time: a busy machine takes longer, and is not wrong.
+settings.register_profile("recollect", deadline=None)
+settings.load_profile("recollect")
 
 # The tests of rooms start bare gRPC servers on loopback, which speak no TLS; clients speak nothing
 # else over TCP unless they are told to. Tests of access, and of whole services, take this back.

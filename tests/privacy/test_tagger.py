@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.services.privacy.tagger import Tagger, find_spans
@@ -51,6 +51,7 @@ def test_a_lower_threshold_only_adds(text: str) -> None:
 
 
 @given(st.text(max_size=100), st.text(max_size=100))
+@settings(max_examples=25)
 def test_what_was_read_before_changes_nothing(first: str, second: str) -> None:
     fresh = Tagger.load()
     expected = fresh.probabilities(words_of(second))
