@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from unicodedata import category
 
 import regex
 
@@ -142,6 +143,9 @@ def _starts(text: str, lowered: str, value: str, entity_type: str) -> Iterator[i
 
 
 def _is_word(text: str, start: int, end: int) -> bool:
-    before = text[start - 1 : start]
-    after = text[end : end + 1]
-    return not (before.isalnum() or after.isalnum())
+    return not (_is_letter(text[start - 1 : start]) or _is_letter(text[end : end + 1]))
+
+
+def _is_letter(character: str) -> bool:
+    # A vowel sign of Hindi is no letter by itself, and yet a part of the word.
+    return character.isalnum() or (character != "" and category(character)[0] == "M")

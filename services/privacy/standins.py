@@ -10,12 +10,12 @@ import regex
 from .draw import DIGITS, Draw
 from .gazetteer import HONORIFICS, PARTICLES, gazetteer
 from .standins_national import make_national_id
-from .standins_quasi import QUASI_MAKERS, like
+from .standins_quasi import QUASI_MAKERS, is_possessive, like
 from .standins_scripts import in_script_of
 from .standins_time import TIME_MAKERS
 
 _SHORTEST_NAME = 2
-_WORD = regex.compile(r"[^\W\d_]+")
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
 
 
 def squeeze(value: str) -> str:
@@ -81,9 +81,9 @@ def make_person(value: str, draw: Draw) -> str:
         lowered = word.lower()
         if lowered in PARTICLES and 0 < index < last:
             return word
-        if lowered in HONORIFICS and last > 0:
+        if (lowered in HONORIFICS and last > 0) or is_possessive(match):
             return word
-        if len(word) == 1:
+        if len(word) == 1 and word.isascii():
             return draw.choice(lowered, "ABCDEGHJKLMNPRSTVW", "initial")
         given = index == first and not (titled and last == 1)
         new = _first_name(lowered, draw) if given else draw.surname(lowered)
@@ -248,7 +248,7 @@ def make_address(value: str, draw: Draw) -> str:
             return _postcode(part, draw)
         if part.isdigit():
             return _numberlike(part, draw, seed, position)
-        if part.lower() in kept:
+        if part.lower() in kept or is_possessive(match):
             return part
         if len(part) <= 2:
             return "".join(_same_sort(c, draw, seed, f"{position}.{i}") for i, c in enumerate(part))

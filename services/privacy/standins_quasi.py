@@ -7,6 +7,7 @@ from collections.abc import Callable
 import regex
 
 from .draw import Draw
+from .spelled import NUMBER_WORDS, number_of, words_of_number
 from .vocabulary import (
     CONDITIONS,
     COUNTRIES,
@@ -39,7 +40,11 @@ federal central human rights social land registry tax customs
 _KEPT = frozenset(_KEPT_WORDS.split())
 _POOLS = (NATIONALITIES, ETHNICITIES, RELIGIONS, OCCUPATIONS, CONDITIONS, DEM_STATUSES)
 _COUNTRIES = {name.lower() for name in COUNTRIES}
-_NUMBER_WORDS = frozenset(SMALL_NUMBERS)
+
+
+def is_possessive(word: regex.Match[str]) -> bool:
+    """Whether a word is the s of "Frankfurt's"."""
+    return word.group() in {"s", "S"} and word.string[word.start() - 1 : word.start()] in {"'", "’"}
 
 
 def is_generic(value: str) -> bool:
@@ -78,7 +83,7 @@ def _renamed(value: str, draw: Draw) -> str:
     def part_for(match: regex.Match[str]) -> str:
         part: str = match.group()
         lowered = part.lower()
-        if lowered in kept:
+        if lowered in kept or is_possessive(match):
             return part
         if part.isdigit():
             return draw.digits(value.lower(), len(part), str(match.start()))
@@ -108,17 +113,20 @@ def make_amount(value: str, draw: Draw) -> str:
         if part.isdigit():
             first = draw.choice(seed, "123456789", f"{match.start()} first")
             return first + draw.digits(seed, len(part) - 1, str(match.start()))
-        if part.lower() in _NUMBER_WORDS:
-            return like(part, draw.choice(seed, SMALL_NUMBERS, str(match.start())))
         return part
 
-    new = str(PART.sub(part_for, value))
+    def spelled(match: regex.Match[str]) -> str:
+        words: str = match.group()
+        old = number_of(words) or 0
+        new = draw.number(seed, 9 if old < 20 else 90, str(match.start())) + (2 if old < 20 else 10)
+        return like(words, words_of_number(new if new != old else new + 1))
+
+    new = str(PART.sub(part_for, NUMBER_WORDS.sub(spelled, value)))
     return new if new != value else draw.choice(seed, SMALL_NUMBERS)
 
 
 QUASI_MAKERS: dict[str, Callable[[str, Draw], str]] = {
     "DEMOGRAPHIC": make_demographic,
-    "DURATION": make_amount,
     "LOCATION": make_place,
     "ORGANIZATION": make_body,
     "QUANTITY": make_amount,

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 import regex
 
 from .draw import Draw
+from .spelled import NUMBER_WORDS, number_of, words_of_number
 from .standins_quasi import PART, like, make_amount
 from .vocabulary import MONTHS
 
@@ -26,8 +27,20 @@ _ANY_YEAR = 2001
 _MID_MONTH = 15
 _MONTH_NAMES = {name.lower() for month in MONTHS for name in (month, month[:3])}
 _PADDED = regex.compile(r"(?<!\d)0(?=\d(?!\d))")
-_YEAR_DIGITS = 4
 _OLDEST_AGE = 120
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTH = r"(?:" + "|".join((*MONTHS, *(f"{month[:3]}\\.?(?![a-z])" for month in MONTHS))) + ")"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_PIECE = regex.compile(
+    rf"(?P<date>(?<!\d)(?:\d{{4}}([-/])\d{{1,2}}\2\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\3(?:\d{{4}}|\d\d))(?!\d)"
+    rf"|\b{_DAY}[ -](?:of )?{_MONTH},?[ -]\d{{4}}\b|\b{_MONTH} {_DAY},? \d{{4}}\b"
+    rf"|\b{_DAY} (?:of )?{_MONTH}\b|\b{_MONTH} {_DAY}\b(?!:)"
+    rf"|\b{_MONTH},? \d{{4}}\b|\b\d\d/\d{{4}}\b)"
+    r"|(?P<clock>(?<!\d)\d{1,2}:\d\d(?::\d\d)?(?!\d))"
+    rf"|\b(?P<weekday>(?:{'|'.join(day[:3] for day in _WEEKDAYS)})(?:s|nes|rs|ur)?(?:day)?)(?=s?\b)"
+    rf"|\b(?P<month>{_MONTH})|\b(?P<year>\d{{4}})(?=s?\b)|(?P<number>\d+)",
+    regex.IGNORECASE,
+)
 
 
 def make_date(value: str, draw: Draw) -> str:
@@ -44,18 +57,85 @@ def make_age(value: str, draw: Draw) -> str:
     """The age that somebody born by the subject's years later has."""
     number = regex.search(r"\d{1,3}", value)
     if number is None:
-        return make_amount(value, draw)
+        return _age_in_words(value, draw)
     new = min(max(int(number.group()) - draw.years(), 0), _OLDEST_AGE)
     if new == int(number.group()):
         new += 1
     return value[: number.start()] + str(new) + value[number.end() :]
 
 
+def _age_in_words(value: str, draw: Draw) -> str:
+    written = NUMBER_WORDS.search(value)
+    age = number_of(written.group()) if written else None
+    if written is None or age is None:
+        return make_amount(value, draw)
+    new = min(max(age - draw.years(), 1), 99)
+    spelled = like(written.group(), words_of_number(new if new != age else age % 98 + 1))
+    return value[: written.start()] + spelled + value[written.end() :]
+
+
+def make_time(value: str, draw: Draw) -> str:
+    """A time of day for a time of day; of a duration, other numbers."""
+    clock = _CLOCK.search(value)
+    if clock is None:
+        return make_amount(value, draw)
+    halves = regex.match(r" ?[ap]\.?m", value[clock.end() :], regex.I) is not None
+    new = _other_time(clock.group(), draw, value.lower(), halves=halves)
+    return value[: clock.start()] + new + value[clock.end() :]
+
+
+_CLOCK = regex.compile(
+    r"(?<!\d)\d{1,2}(?:[:.]\d\d){1,2}(?!\d)|(?<!\d)\d{1,2}(?= ?[ap]\.?m)", regex.I
+)
+
+
+def _other_time(written: str, draw: Draw, seed: str, *, halves: bool = False) -> str:
+    """Another time of day; of one of two halves of a day, an hour from 1 to 12."""
+    hour = str(1 + draw.number(seed, 12, "hour") if halves else draw.number(seed, 24, "hour"))
+    marks = regex.findall(r"[:.]", written)
+    rest = "".join(f"{mark}{draw.number(seed, 60, str(i)):02d}" for i, mark in enumerate(marks))
+    width = len(regex.split(r"[:.]", written)[0])
+    return (hour if halves else hour.zfill(width)) + rest
+
+
 def _moved(value: str, draw: Draw, days: int, years: int) -> str:
+    """Each date of the value moved alike; what is none of one changes to others."""
+    seed = value.lower()
+
+    def piece_for(match: regex.Match[str]) -> str:
+        piece: str = match.group()
+        label = str(match.start())
+        if match["date"]:
+            return _moved_date(piece, days, years) or _moved_parts(piece, draw)
+        if match["clock"]:
+            return _other_time(piece, draw, seed + label)
+        if match["weekday"]:
+            return _weekday(piece, days)
+        if match["year"] and value[match.end() : match.end() + 1] in {"s", "S"}:
+            return str(int(piece) + (10 if days > 0 else -10))
+        if match["number"]:
+            return str(1 + draw.number(seed, 28, label)).zfill(min(len(piece), 2))
+        return _moved_parts(piece, draw)
+
+    whole = _moved_date(value, days, years)
+    if whole is not None:
+        return whole
+    new = str(_PIECE.sub(piece_for, value))
+    return new if new != value else _moved_parts(value, draw)
+
+
+def _weekday(written: str, days: int) -> str:
+    """The day of the week so many days later, written as short or as long; never the same day."""
+    index = next(i for i, day in enumerate(_WEEKDAYS) if day[:3].lower() == written[:3].lower())
+    new = _WEEKDAYS[(index + (days % 7 or 1)) % 7]
+    return like(written, new if written.lower().endswith("day") else new[:3])
+
+
+def _moved_date(value: str, days: int, years: int) -> str | None:
     plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|(?<=\d) of\b|\.(?=\s)", "", value)
     parsed = _parsed(plain)
     if parsed is None:
-        return _moved_parts(value, draw)
+        return None
     found, form = parsed
     moved = _later(found, days, years).strftime(form)
     if moved.lower() == plain.lower():
@@ -105,7 +185,7 @@ def _moved_parts(value: str, draw: Draw) -> str:
             return like(part, new if len(part) > 3 or part.lower() == "may" else new[:3])
         if not part.isdigit():
             return part
-        if len(part) == _YEAR_DIGITS:
+        if len(part) == 4:
             return str(max(1000, int(part) + (1 if draw.days() > 0 else -1)))
         return str(1 + draw.number(seed, 28, label)).zfill(min(len(part), 2))
 
@@ -117,4 +197,5 @@ TIME_MAKERS: dict[str, Callable[[str, Draw], str]] = {
     "AGE": make_age,
     "DATE": make_date,
     "DATE_OF_BIRTH": make_birth,
+    "DURATION": make_time,
 }

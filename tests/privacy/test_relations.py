@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 import pytest
 import regex
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recollect.services.privacy import Deidentifier
 from recollect.services.privacy.policy import load_policy
+from recollect.services.privacy.spelled import NUMBER_WORDS, number_of, words_of_number
 from recollect.services.privacy.surrogates import Surrogates
 
 KEY = bytes(range(32))
@@ -157,3 +158,33 @@ def test_a_town_and_its_code_stay_together(code: str, town: str) -> None:
     assert SURROGATES.stand_in("ADDRESS", code) == new_code
     near = SURROGATES.stand_in("ADDRESS", f"{code[:3]}00")
     assert near[:3] == new_code[:3]
+
+
+@given(DAYS, DAYS)
+def test_each_date_of_a_longer_stretch_is_moved_as_it_is_alone(one: date, two: date) -> None:
+    value = f"{one:%A}, {spelled(one)}, the day after {spelled(two)}"
+    new = SURROGATES.stand_in("DATE_TIME", value, subject="rosa")
+    first, second = moved(one, "rosa"), moved(two, "rosa")
+    assert new.endswith(f", {spelled(first)}, the day after {spelled(second)}")
+    # Seven days on it is the same day of the week, which would give the first one away.
+    if (first - one).days % 7:
+        assert new.startswith(f"{first:%A}, ")
+
+
+@given(st.times())
+def test_a_time_of_day_stays_one(time: time) -> None:
+    for form in ("%H:%M", "%H:%M:%S", "%I.%M %p", "%I %p"):
+        new = SURROGATES.stand_in("DURATION", time.strftime(form))
+        datetime.strptime(new, form)
+
+
+@given(st.integers(1, 99))
+def test_numbers_are_spelled_and_read_back(number: int) -> None:
+    assert number_of(words_of_number(number)) == number
+    assert NUMBER_WORDS.fullmatch(words_of_number(number))
+
+
+@pytest.mark.parametrize("kind", ["LOCATION", "ORGANIZATION", "PERSON", "ADDRESS"])
+def test_a_genitive_stays_one(kind: str) -> None:
+    assert SURROGATES.stand_in(kind, "Frankfurt's").endswith("'s")
+    assert SURROGATES.stand_in("ORGANIZATION", "St. Brigid's Hospital").endswith("'s Hospital")
