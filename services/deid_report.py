@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from ..mixer.errors import RecollectError
+from ..mixer.errors import Reason, RecollectError
 from .commands.terminal import table
 from .durable import atomic_file
 from .privacy import Deidentifier
@@ -53,6 +53,15 @@ class Report:
     """Texts that would be quarantined: they count as covered, since nothing of them is kept."""
 
 
+def _asking_for(types: tuple[str, ...], labelled: LabelledText) -> LabelledText:
+    """The text with all its labels, of which only those of the types are asked for."""
+    spans = (
+        span if span.entity_type in types else replace(span, identifier="none")
+        for span in labelled.spans
+    )
+    return replace(labelled, spans=tuple(spans))
+
+
 def evaluated(
     path: Path,
     policy_name: str,
@@ -70,9 +79,15 @@ def evaluated(
     policy = load_policy(policy_name)
     texts = read_labelled(path)
     if only:
-        texts = [
-            replace(t, spans=tuple(s for s in t.spans if s.entity_type in only)) for t in texts
-        ]
+        texts = [_asking_for(only, labelled) for labelled in texts]
+        known = {span.entity_type for labelled in texts for span in labelled.spans}
+        if unknown := sorted(set(only) - known):
+            raise RecollectError(
+                Reason.INPUT_MALFORMED,
+                f"no label has the type {', '.join(unknown)}",
+                where=str(path),
+                fix=f"Its labels have {', '.join(sorted(known)) or 'none'}.",
+            )
     deidentifier = Deidentifier(policy, _ANY_KEY)
     deidentifier.prove()
     left_out = stages_of(policy) if stages else ()

@@ -168,7 +168,7 @@ def opened_row(row: Mapping[str, Any], layout: RowLayout) -> OpenRow:
     opened = OpenRow(
         row=row,
         places=places,
-        known=[str(row[name]) for name in layout.identifiers if row.get(name)],
+        known=[value for name in layout.identifiers for value in _values(row.get(name))],
         subject=str(subject) if subject else None,
     )
     try:
@@ -180,6 +180,17 @@ def opened_row(row: Mapping[str, Any], layout: RowLayout) -> OpenRow:
             Reason.INPUT_ENCODING, "a text of the row cannot be written as UTF-8"
         ) from None
     return opened
+
+
+def _values(item: Any) -> Iterator[str]:
+    """What a field says, each value of a list or an object by itself."""
+    if isinstance(item, Mapping):
+        item = list(item.values())
+    if isinstance(item, list):
+        for one in item:
+            yield from _values(one)
+    elif item:
+        yield str(item)
 
 
 def closed_row(
@@ -253,6 +264,15 @@ def written_row(row: Mapping[str, Any]) -> str:
     return line
 
 
+_ROLES = ("role", "from", "speaker")
+_KNOWN_TEXT = """
+user assistant system developer tool function agent human gpt bot chatbot model customer client
+operator support advisor representative seller buyer caller callee patient doctor teacher student
+prompter observation context a b 1 2
+"""
+_KNOWN_ROLES = frozenset(_KNOWN_TEXT.split())
+
+
 def _texts(row: Mapping[str, Any], fields: Sequence[str]) -> Iterator[tuple[Place, str]]:
     """Where text stands in a row, and the text."""
     found = False
@@ -273,6 +293,10 @@ def _texts(row: Mapping[str, Any], fields: Sequence[str]) -> Iterator[tuple[Plac
                     Reason.INPUT_MALFORMED, "a turn holds no text", where=f"{name}[{number}]"
                 )
             yield (name, number, key), turn[key]
+            for role in _ROLES:
+                # "Dr. Anna Schmidt" in place of "user": it is text like any other.
+                if isinstance(turn.get(role), str) and turn[role].lower() not in _KNOWN_ROLES:
+                    yield (name, number, role), turn[role]
         return
 
 
@@ -281,10 +305,15 @@ def _put(new: dict[str, Any], row: Mapping[str, Any], path: Place, text: str) ->
         new[path[0]] = text
         return
     name, number, key = path
+    turns = new.setdefault(name, [])
+    if number < len(turns):
+        turns[number][key] = text
+        return
     old = row[name][number]
-    # A role is one of a few words; what else a turn holds nobody looked at.
-    role = {k: old[k] for k in ("role", "from", "speaker") if isinstance(old.get(k), str)}
-    new.setdefault(name, []).append({**role, key: text})
+    # A role is one of a few words, or comes as a text of its own; what else a turn holds nobody
+    # looked at.
+    role = {k: old[k] for k in _ROLES if str(old.get(k)).lower() in _KNOWN_ROLES}
+    turns.append({**role, key: text})
 
 
 def _spelled(path: Place) -> str:

@@ -42,7 +42,7 @@ class _Span(BaseModel):
 
 
 class _Row(BaseModel):
-    id: str
+    id: str | int
     text: str
     spans: list[_Span]
 

@@ -145,7 +145,7 @@ class Deidentifier:
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
             contents = _replace(text, ranges, replacements)
-            self._check(text, ranges, contents, replacements)
+            self._check(text, ranges, replacements)
         counts = Counter(r.finding.entity_type for r in replacements)
         return Deidentified(
             messages=tuple(
@@ -195,17 +195,17 @@ class Deidentifier:
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
             new = _replace(text, ranges, replacements)
-            self._check(text, ranges, new, replacements)
+            self._check(text, ranges, replacements)
+        own: list[list[Replacement]] = [[] for _ in ranges]
+        current = 0
+        for replaced in replacements:
+            while replaced.finding.start >= ranges[current][1]:
+                current += 1
+            moved = replaced.finding.moved(-ranges[current][0])
+            own[current].append(replace(replaced, finding=moved))
         return tuple(
-            Preview(
-                text=content,
-                replacements=tuple(
-                    replace(r, finding=r.finding.moved(-start))
-                    for r in replacements
-                    if start <= r.finding.start < end
-                ),
-            )
-            for content, (start, end) in zip(new, ranges, strict=True)
+            Preview(text=content, replacements=tuple(mine))
+            for content, mine in zip(new, own, strict=True)
         )
 
     def preview(self, text: str, known_values: Sequence[str] = ()) -> Preview:
@@ -234,7 +234,7 @@ class Deidentifier:
             found = _trimmed(split_at(found, [(0, end_of_stem(name))]), name)
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
             (clean,) = _replace(name, ranges, replacements)
-            self._check(words(name), ranges, [words(clean)], replacements)
+            self._check(words(name), ranges, replacements)
         return clean
 
     def pseudonym(self, subject: str) -> str:
@@ -263,7 +263,14 @@ class Deidentifier:
         return self._verifier.find_beside(tagger, text, found)
 
     def _known(self, text: str, values: Sequence[str]) -> list[Finding]:
-        return list(find_known(text, values, self.policy.regex_timeout_seconds))
+        if not values:
+            return []
+        # As they look, like every other pattern.
+        shadow = shadow_of(text)
+        shown = [shadow_of(value).text for value in values]
+        found = find_known(shadow.text, shown, self.policy.regex_timeout_seconds)
+        spans = ((f, shadow.span(f.start, f.end)) for f in found)
+        return [replace(f, start=start, end=end) for f, (start, end) in spans]
 
     def _replacements(
         self,
@@ -324,7 +331,6 @@ class Deidentifier:
         self,
         text: str,
         ranges: Sequence[tuple[int, int]],
-        contents: Sequence[str],
         replacements: Sequence[Replacement],
     ) -> None:
         """Fail where a detected value is still there, verbatim, after all."""
@@ -336,7 +342,11 @@ class Deidentifier:
         left = _replace(text, ranges, [replace(r, surrogate=_CUT) for r in replacements])
         survived = survivors("\n".join(left), values)
         kept_out = {v: kind for v, kind in values.items() if must_vanish(kind, v)}
-        survived |= survivors("\n".join(contents), kept_out)
+        # A tag is no value of anybody's, though "[UK_NHS]" holds a word that was one.
+        shown = [
+            replace(r, surrogate=_CUT) if _is_plain(r, self.policy) else r for r in replacements
+        ]
+        survived |= survivors("\n".join(_replace(text, ranges, shown)), kept_out)
         if survived:
             kinds = ", ".join(sorted(survived))
             raise RecollectError(
@@ -377,6 +387,12 @@ def _join(messages: Sequence[Message], max_characters: int) -> tuple[str, list[t
         ranges.append((offset, offset + length))
         offset += length + len(_SEPARATOR)
     return _SEPARATOR.join(message.content for message in messages), ranges
+
+
+def _is_plain(replaced: Replacement, policy: Policy) -> bool:
+    """Whether what stands in says its type alone, or nothing."""
+    kind = replaced.finding.entity_type
+    return policy.operator(kind) is not Operator.SURROGATE or replaced.surrogate == f"[{kind}]"
 
 
 def _is_form_of_address(finding: Finding, text: str) -> bool:

@@ -34,7 +34,7 @@ from .policy import Policy
 from .quasi_patterns import QuasiPatternRecognizer
 from .recognizers import own_recognizers
 from .self_test import prove, typed
-from .shadow import shadow_of
+from .shadow import Shadow, shadow_of
 from .tagging import TAGGER, TaggerRecognizer
 
 # Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
@@ -135,7 +135,20 @@ class Detector:
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
-        return self._found(text, self._analyze)
+        return [*self._found(text, self._analyze), *self._longer(text)]
+
+    def _longer(self, text: str) -> list[Finding]:
+        """What may be longer than pieces overlap: keys and what is encoded, in the text as one."""
+        shadow = shadow_of(text)
+        if len(shadow.text) <= self._policy.chunk_characters:
+            return []
+        found = list(self._encoded(shadow.text))
+        for recognizer in self._recognizers:
+            if "SECRET" in recognizer.supported_entities:
+                with _refusing():
+                    results = recognizer.analyze(shadow.text, ["SECRET"], None)
+                found += [(r, "pattern") for r in results if self._counts(r)]
+        return [_finding(shadow, result, stage, 0) for result, stage in found]
 
     def find_quasi(self, text: str) -> list[Finding]:
         """What identifies together with a name; only for a text that `is_about_somebody`."""
@@ -152,15 +165,7 @@ class Detector:
                 if not 0 <= result.start <= result.end <= len(piece):
                     # Whatever it meant to point to would be let through.
                     raise _failed("a span beyond the text")
-                start, end = shadow.span(result.start + first, result.end + first)
-                finding = Finding(
-                    entity_type=result.entity_type,
-                    start=start,
-                    end=end,
-                    score=round(float(result.score), 4),
-                    stage=stage,
-                )
-                findings[finding] = None
+                findings[_finding(shadow, result, stage, first)] = None
         return list(findings)
 
     def _analyze(self, text: str) -> list[tuple[RecognizerResult, str]]:
@@ -227,6 +232,13 @@ def _failed(how: str) -> RecollectError:
         f"A recognizer failed with {how}.",
         fix="The example stays quarantined; raise regex_timeout_seconds if it timed out.",
     )
+
+
+def _finding(shadow: Shadow, result: RecognizerResult, stage: str, first: int) -> Finding:
+    """A result on a piece of the shadow that begins at `first`, in the text itself."""
+    start, end = shadow.span(result.start + first, result.end + first)
+    score = round(float(result.score), 4)
+    return Finding(entity_type=result.entity_type, start=start, end=end, score=score, stage=stage)
 
 
 def _told(result: RecognizerResult) -> tuple[str, int, float]:

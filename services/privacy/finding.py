@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import category
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,11 +102,11 @@ def _minus(piece: Finding, winner: Finding) -> list[Finding]:
 def trim(finding: Finding, text: str) -> Finding | None:
     """The finding without white space and punctuation at its edges; None if nothing is left."""
     start, end = finding.start, finding.end
-    while start < end and not (text[start].isalnum() or text[start] in "+(@#"):
+    while start < end and not (is_letter(text[start]) or text[start] in "+(@#"):
         if text[start] in "&\\" and _REFERENCE.match(text, start, end):
             break
         start += 1
-    while start < end and not (text[end - 1].isalnum() or text[end - 1] in ")"):
+    while start < end and not (is_letter(text[end - 1]) or text[end - 1] in ")"):
         if text[end - 1] == ";" and _ends_in_reference(text, max(start, end - 10), end):
             break
         end -= 1
@@ -114,15 +115,31 @@ def trim(finding: Finding, text: str) -> Finding | None:
     return replace(finding, start=start, end=end)
 
 
+def is_letter(character: str) -> bool:
+    """Whether it is a part of words: a letter, a digit, or a vowel sign, as Hindi has them."""
+    return character.isalnum() or (character != "" and category(character)[0] == "M")
+
+
 def _ends_in_reference(text: str, start: int, end: int) -> bool:
     return any(match.end() == end for match in _REFERENCE.finditer(text, start, end))
 
 
 def split_at(findings: Iterable[Finding], boundaries: Sequence[tuple[int, int]]) -> list[Finding]:
-    """The findings cut to the (start, end) ranges of messages; none spans two of them."""
-    return [
-        replace(finding, start=max(finding.start, start), end=min(finding.end, end))
-        for finding in findings
-        for start, end in boundaries
-        if finding.start < end and start < finding.end
-    ]
+    """The findings cut to the (start, end) ranges of messages; none spans two of them.
+
+    Args:
+        findings: in whichever order.
+        boundaries: disjoint, in text order.
+    """
+    starts = [start for start, _ in boundaries]
+    cut: list[Finding] = []
+    for finding in findings:
+        # Only the messages that it touches: a conversation may have thousands.
+        for start, end in boundaries[max(bisect_right(starts, finding.start) - 1, 0) :]:
+            if start >= finding.end:
+                break
+            if finding.start < end:
+                cut.append(
+                    replace(finding, start=max(finding.start, start), end=min(finding.end, end))
+                )
+    return cut

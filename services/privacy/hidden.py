@@ -28,7 +28,7 @@ _SURE = 0.7
 _LEAST = {"PHONE_NUMBER": 0.5}
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
-    r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,8192}={0,2}(?![A-Za-z0-9+/=_-])"
+    r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,200000}={0,2}(?![A-Za-z0-9+/=_-])"
 )
 _URL_SAFE = str.maketrans("-_", "+/")
 _LEAST_READABLE = 0.95
@@ -77,6 +77,9 @@ def joined_lines(text: str) -> Iterator[Joined]:
         before = text[max(0, start - _SPAN) : start]
         before = before[before.rfind("\n") + 1 :]
         after = text[stop : stop + _SPAN].partition("\n")[0]
+        if before.strip().isdigit() and after.strip().isdigit():
+            # A column of numbers.
+            continue
         for glue in _glues(before.split()[-1], after.split()[0]):
             line = before + glue
             yield Joined(line + after, len(line), len(glue), start - len(before), stop)

@@ -44,11 +44,15 @@ def _occurrences(text: str, value: str, timeout: float) -> Iterator[Finding]:
 
 
 def _pattern(value: str) -> regex.Pattern[str]:
-    words = r"\s+".join(regex.escape(word) for word in value.split())
+    between = r"[\s-]*" if _has_digit(value) else r"\s+"
+    words = between.join(regex.escape(word) for word in regex.split(r"[\s-]+", value) if word)
+    if not _has_digit(value):
+        words = between.join(regex.escape(word) for word in value.split())
     # One slip of the pen; not in numbers, where each digit makes another number.
     slips = "{e<=1}" if len(value) >= MIN_FUZZY_LENGTH and not _has_digit(value) else ""
     flags = regex.IGNORECASE | (regex.BESTMATCH if slips else 0)
-    return regex.compile(rf"(?<!\w)(?:{words}){slips}(?!\w)", flags)
+    # An underscore separates as well: "AB-12345_old".
+    return regex.compile(rf"(?<![^\W_])(?:{words}){slips}(?![^\W_])", flags)
 
 
 def _name_parts(value: str) -> Iterator[str]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from unicodedata import category
 
 import regex
 
-from .finding import Finding
+from .finding import Finding, is_letter
 from .gazetteer import HONORIFICS, PARTICLES, gazetteer
 from .standins_quasi import is_generic
 
@@ -143,9 +142,4 @@ def _starts(text: str, lowered: str, value: str, entity_type: str) -> Iterator[i
 
 
 def _is_word(text: str, start: int, end: int) -> bool:
-    return not (_is_letter(text[start - 1 : start]) or _is_letter(text[end : end + 1]))
-
-
-def _is_letter(character: str) -> bool:
-    # A vowel sign of Hindi is no letter by itself, and yet a part of the word.
-    return character.isalnum() or (character != "" and category(character)[0] == "M")
+    return not (is_letter(text[start - 1 : start]) or is_letter(text[end : end + 1]))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import regex
 
 from .policy import Operator
+from .spelled import NUMBER_WORDS, number_of
 
 _YEAR = regex.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)")
 _NUMBER = regex.compile(r"\d{1,3}")
@@ -30,9 +33,22 @@ def _tag(entity_type: str) -> str:
 def _general(entity_type: str, value: str) -> str | None:
     if entity_type in {"DATE_TIME", "DATE_OF_BIRTH"}:
         year = _YEAR.search(value)
-        return year.group() if year else None
-    if entity_type == "AGE" and (number := _NUMBER.search(value)):
-        age = int(number.group())
+        if year is None or _is_of_the_oldest(entity_type, int(year.group())):
+            return None
+        return year.group()
+    if entity_type == "AGE" and (age := _age(value)) is not None:
         decade = age // 10 * 10
         return f"{_OLDEST}+" if age >= _OLDEST else f"{decade}-{decade + 9}"
     return None
+
+
+def _is_of_the_oldest(entity_type: str, year: int) -> bool:
+    """Whether a year of birth shows an age that belongs to the one class of the oldest."""
+    return entity_type == "DATE_OF_BIRTH" and date.today().year - year >= _OLDEST
+
+
+def _age(value: str) -> int | None:
+    if number := _NUMBER.search(value):
+        return int(number.group())
+    spelled = NUMBER_WORDS.search(value)
+    return number_of(spelled.group()) if spelled else None

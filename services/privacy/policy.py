@@ -117,7 +117,7 @@ class Policy(BaseModel):
     """A longer text is analysed in overlapping pieces of this size."""
     chunk_overlap: Annotated[int, Field(ge=100)] = 500
     """Characters that neighbouring pieces share: a finding up to this length is never cut."""
-    regex_timeout_seconds: Annotated[float, Field(gt=0.0)] = 5.0
+    regex_timeout_seconds: Annotated[float, Field(ge=0.001)] = 5.0
     """A pattern that needs longer on one piece fails the example."""
     verifier: VerifierOptions | None = None
     """A model of your own that reads after the other stages, and only adds."""

@@ -58,7 +58,9 @@ _CURRENCY = (
     r"rupees?|yen|yuan|pesetas?|escudos?|drachmas?|crowns?|korunas?|schillings?|shillings?|"
     r"guilders?|markkas?|litai|lats|tolars?|kunas?|marka|manats?|drams?|rand|pesos?|reais|dirhams?)"
 )
-_AMOUNT = r"\d{1,3}(?:[ ,.]\d{3})*(?:[.,]\d{1,2})?(?: (?:million|billion|thousand))?"
+_AMOUNT = (
+    r"(?<!\d[ ,.])\d{1,3}(?:[ ,.]\d{3}){0,4}+(?:[.,]\d{1,2})?(?: (?:million|billion|thousand))?"
+)
 _MEASURE = (
     r"(?:kg|kilograms?|grams?|g|kilos?|pounds|lbs|tonnes|km|kilometres|miles|metres|"
     r"hectares|acres|litres|square (?:metres|kilometres|feet)|sq\.? ?m|m2|m²|per ?cent|"
@@ -132,7 +134,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("CODE", r"\b\d{3,6}/\d{2,4}\b"),
 )
 
-_CAPITALISED = r"\p{Lu}[\p{L}\p{M}'’.-]*"
+_CAPITALISED = r"\p{Lu}[\p{L}\p{M}'’.-]{0,40}+"
 _HEAD = (
     r"(?:Courts?|Tribunal|Council|Ministry|Prison|Hospital|Clinic|University|College|"
     r"School|Institute|Police|Directorate|Committee|Commission|Board|Fleet|Office|Agency|"

@@ -134,6 +134,12 @@ _ORDER_SHAPES = (
         0.5,
     ),
     Pattern(
+        "order and number",
+        r"\border \K\d{4,}"
+        r"(?=[,.;:!?)]|\s(?:is|was|has|had|never|came|still|and|but|not|from)\b|\s*$)",
+        0.5,
+    ),
+    Pattern(
         "order prefix",
         r"(?<![\w/=.-])(?:ord|po|inv|so|rma|tkt|inc|req|sr|cs)-?\d{5,12}(?:-\w{1,4})?(?![\w=.-])",
         0.5,

@@ -16,10 +16,12 @@ SECRETS = (
     Pattern("github", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b", 0.9),
     Pattern("aws", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", 0.9),
     Pattern("slack", r"\bxox[abeprs]-[A-Za-z0-9-]{10,200}", 0.9),
+    Pattern("gitlab", r"\bglpat-[A-Za-z0-9_-]{16,64}(?![\w-])", 0.9),
+    Pattern("bearer", r"\b[Bb]earer \K[A-Za-z0-9._~+/-]{16,4000}={0,2}", 0.8),
     Pattern("google", r"\bAIza[A-Za-z0-9_-]{35}(?![\w-])", 0.9),
     Pattern(
         "stripe and others",
-        r"\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,200}",
+        r"(?<![\w-])(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,200}",
         0.8,
     ),
     Pattern(
@@ -34,15 +36,41 @@ SECRETS = (
     ),
 )
 """By shape, in the case of letters that they have."""
+_NAMED = (
+    r"(?:pass ?(?:word|code|phrase|wd)|pwd|pw|passwort|kennwort|contraseña|mot de passe|"
+    r"(?:api|secret|access|auth|private|encryption)[ _-]?(?:access[ _-]?)?(?:key|token)|"
+    r"client[ _-]?secret)s?"
+)
+# "The password is wrong": what is said of passwords, not what they are.
+_SAID_OF_PASSWORDS = (
+    r"(?!(?:wrong|not|no|in|incorrect|correct|expired|invalid|required|needed|the|a|an|my|your|his|her|too|"
+    r"to|same|working|reset|weak|strong|still|being|been|changed|never|also|now|on|at|for|what|that|this|it|"
+    r"always|only|very|so|locked|forgotten|lost|okay|ok|fine|case|different|set|sent|stored|saved|safe|"
+    r"protected|hidden|unknown|asked|accepted|rejected|refused|missing|blank|empty|long|short|simple)\b)"
+)
 SECRETS_BY_CUE = (
     Pattern(
         "password cue",
-        # A word follows a password as well ("password is wrong"): it has a digit or a sign in it.
-        r"\b(?:pass ?(?:word|code|phrase|wd)|pwd|api[ _-]?key|secret key|access token|auth token)s?"
-        rf"\b{_LINKED}"
+        # A word follows a password as well: it has a digit or a sign in it.
+        rf"\b{_NAMED}\b{_LINK}"
         r"\K(?=[^\s\"'”’,;]{0,63}[\d!@#$%^&*+_?~])[^\s\"'”’,;]{4,64}(?<![.?!:)])",
         0.7,
     ),
+    Pattern(
+        "password in words",
+        rf"\b(?:{_NAMED}\s?(?:is|was|:|=)|pass\s?=)\s?[\"'“‘]?{_SAID_OF_PASSWORDS}"
+        r"\K[^\s\"'”’,;.!?]{3,64}",
+        0.6,
+    ),
+    Pattern(
+        "assigned",
+        r"\b\w*(?:secret|token|api_?key|passw(?:or)?d)\w*[\"']?\s?[=:]\s?[\"']?"
+        r"\K(?=[^\s\"',;]{0,200}\d)[^\s\"',;]{8,200}",
+        0.7,
+    ),
+    Pattern("user and password", r"\blogin:? ?\S{2,40} ?[/|] ?\K\S{4,64}", 0.6),
+    Pattern("user of a command", r"(?<=\s)-u \w{2,40}:\K\S{4,64}", 0.6),
+    Pattern("option of a command", r"(?<=\s)-p\K(?=\S{0,40}[\d!@#$%^&*?])[^\s-]\S{5,64}", 0.5),
     Pattern(
         "code cue",
         r"\b(?:pin|otp|cvv2?|cvc2?|security code|verification code|"

@@ -40,8 +40,10 @@ class Shadow:
 def _plain(character: str) -> str:
     """What a character looks like: nothing, one ASCII character, or itself."""
     category = unicodedata.category(character)
-    if category == "Cf" or character == "\0":
-        # UTF-16 that was read as something else has a zero byte behind each letter.
+    if character in _BREAKS:
+        return "\n"
+    if category == "Cf" or character in _IGNORED or _is_control(character, category):
+        # Of controls: UTF-16 that was read as something else has a zero byte behind each letter.
         return ""
     if category == "Zs":
         return " "
@@ -49,8 +51,28 @@ def _plain(character: str) -> str:
         return "-"
     if character == "\N{IDEOGRAPHIC FULL STOP}":
         return "."
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
     folded = unicodedata.normalize("NFKC", character)
     return folded if len(folded) == 1 and folded.isascii() else character
+
+
+def _is_control(character: str, category: str) -> bool:
+    return category == "Cc" and character not in "\t\n\r"
+
+
+_BREAKS = frozenset("\v\f\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}")
+# Code points that nothing is drawn for (Default_Ignorable_Code_Point), and the blank Braille cell.
+_IGNORED = frozenset(
+    map(
+        chr,
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0,
+         *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+    )
+)  # fmt: skip
+# Marks of emphasis around a word, and signs of a form that was sent: as long as what they show.
+_EMPHASIS = re.compile(r"(?<![^\W_])_+(?=[^\W_])|(?<=[^\W_])_+(?![^\W_])")
+_FORM = re.compile(r"(?<==)[^\s&=\"']{1,400}(?=[&\s\"']|$)")
 
 
 # Letters that look like Latin ones (Unicode Technical Standard 39, confusables), of which each font
@@ -92,6 +114,7 @@ _ESCAPES = (("\\n", " \n"), ("\\r", " \n"), ("\\t", " \t"), ('\\"', ' "'), ("\\/
 _REFERENCE = re.compile(
     r"&(?:#\d{2,6}|#[xX][0-9a-fA-F]{2,5}|[A-Za-z]{2,8});"
     r"|\\u00[2-9a-fA-F][0-9a-fA-F]|\\x[2-7][0-9a-fA-F]"
+    r"|(?<=[\w%=+.-])%(?:[3-6][0-9A-Fa-f]|7[0-9A-Ea-e]|2[0-9A-Fa-f])(?=[\w%+.-])"
     r"|(?<=\w)%(?:40|2[BbDdEe])(?=\w)|(?<=[^\n]{50})=\r?\n(?=\w)"
 )
 
@@ -106,13 +129,20 @@ def _referred(reference: str) -> str:
     return meant if len(meant) == 1 else reference
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
 def shadow_of(text: str) -> Shadow:
     """The shadow of a text; ASCII without a backslash or a reference is its own."""
     if "\\" in text:
         for escape, shown in _ESCAPES:
             text = text.replace(escape, shown)
+    if "_" in text:
+        text = _EMPHASIS.sub(lambda match: " " * len(match.group()), text)
+    if "+" in text and "=" in text:
+        text = _FORM.sub(lambda match: match.group().replace("+", " "), text)
     widths = _references(text)
-    if text.isascii() and not widths and "\0" not in text:
+    if text.isascii() and not widths and _CONTROL.search(text) is None:
         return Shadow(text=text, offsets=None)
     plain = [_plain(character) for character in _undisguised(text)]
     for place, (width, shown) in widths.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from unicodedata import decimal
 
@@ -237,8 +238,10 @@ def make_address(value: str, draw: Draw) -> str:
     """Digits for digits and invented places for places; words for kinds of places stay."""
     seed = squeeze(value)
     position = -1
-    words = {word.lower() for word in regex.findall(r"\d+|[^\W\d_]+", value)}
-    kept = _KEPT_IN_ADDRESSES if words - _KEPT_IN_ADDRESSES else frozenset()
+    # "740 Park Avenue, Leeds": by its lines, since a part of words for kinds of places alone would
+    # stay as it is.
+    kept = [_kept_words(line.group()) for line in _LINE.finditer(value)]
+    ends = [line.end() for line in _LINE.finditer(value)]
 
     def part_for(match: regex.Match[str]) -> str:
         nonlocal position
@@ -248,7 +251,7 @@ def make_address(value: str, draw: Draw) -> str:
             return _postcode(part, draw)
         if part.isdigit():
             return _numberlike(part, draw, seed, position)
-        if part.lower() in kept or is_possessive(match):
+        if part.lower() in kept[bisect_left(ends, match.end())] or is_possessive(match):
             return part
         if len(part) <= 2:
             return "".join(_same_sort(c, draw, seed, f"{position}.{i}") for i, c in enumerate(part))
@@ -257,6 +260,15 @@ def make_address(value: str, draw: Draw) -> str:
     return str(_ADDRESS_PART.sub(part_for, value))
 
 
+def _kept_words(line: str) -> frozenset[str]:
+    """What stays of a line of an address: kinds of places beside a name, or the street's alone."""
+    words = {word.lower() for word in regex.findall(r"[^\W\d_]+", line)}
+    if words - _KEPT_IN_ADDRESSES:
+        return _KEPT_IN_ADDRESSES
+    return _KEPT_ALONE if len(words) > 1 else frozenset()
+
+
+_LINE = regex.compile(r"[^,\n]+")
 _POSTCODE = regex.compile(r"[A-Za-z]{1,2}\d[A-Za-z\d]? ?\d[A-Za-z]{2}|\d{5,6}|\d{5}-\d{4}")
 _ADDRESS_PART = regex.compile(rf"\b(?:{_POSTCODE.pattern})\b|\d+|[^\W\d_]+")
 
@@ -302,8 +314,10 @@ ring damm ufer laan chaussée bis ter de du des la le les del della di da do am 
 unter den zum zur auf aan sur sous
 """
 _KEPT_IN_ADDRESSES = frozenset(_KEPT_WORDS.split())
-
-
+_ALONE = """
+street st road rd avenue ave lane ln drive boulevard flat apt apartment unit suite room no floor
+"""
+_KEPT_ALONE = frozenset(_ALONE.split())
 MAKERS: dict[str, Callable[[str, Draw], str]] = {
     **QUASI_MAKERS,
     **TIME_MAKERS,

@@ -29,7 +29,7 @@ _MONTH_NAMES = {name.lower() for month in MONTHS for name in (month, month[:3])}
 _PADDED = regex.compile(r"(?<!\d)0(?=\d(?!\d))")
 _OLDEST_AGE = 120
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTH = r"(?:" + "|".join((*MONTHS, *(f"{month[:3]}\\.?(?![a-z])" for month in MONTHS))) + ")"
+_MONTH = r"(?:" + "|".join((*MONTHS, *(f"{month[:3]}t?\\.?(?![a-z])" for month in MONTHS))) + ")"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _PIECE = regex.compile(
     rf"(?P<date>(?<!\d)(?:\d{{4}}([-/])\d{{1,2}}\2\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\3(?:\d{{4}}|\d\d))(?!\d)"
@@ -132,7 +132,9 @@ def _weekday(written: str, days: int) -> str:
 
 
 def _moved_date(value: str, days: int, years: int) -> str | None:
-    plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|(?<=\d) of\b|\.(?=\s)", "", value)
+    plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|\.(?=\s)", "", value)
+    plain = regex.sub(r"(?<=\d) of\b", "", plain)
+    plain = regex.sub(r"(?i)\b(sep)t\b", r"\1", plain)
     parsed = _parsed(plain)
     if parsed is None:
         return None

@@ -7,7 +7,8 @@ from typing import Any
 
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 
-from .tagger import ENTITY_TYPES, Tagger, find_spans
+from .language import capitalised_parts, foreign_small_words
+from .tagger import ENTITY_TYPES, Span, Tagger, find_spans
 
 TAGGER = "Tagger"
 """Name of the recognizer: its scores have a threshold of their own."""
@@ -47,7 +48,18 @@ class TaggerRecognizer(LocalRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: Any = None
     ) -> list[RecognizerResult]:
         """What the tagger finds in the text."""
+        spans = find_spans(self._tagger, text, self._threshold)
+        small = foreign_small_words(text) if spans else None
         return [
-            RecognizerResult(ENTITY_TYPES[span.kind], span.start, span.end, span.score)
-            for span in find_spans(self._tagger, text, self._threshold)
+            RecognizerResult(ENTITY_TYPES[span.kind], start, end, span.score)
+            for span in spans
+            for start, end in _parts(text, span, small)
         ]
+
+
+def _parts(text: str, span: Span, small: frozenset[str] | None) -> list[tuple[int, int]]:
+    """What of a span counts: in a language that it has not learnt, words with a capital."""
+    if small is None:
+        return [(span.start, span.end)]
+    parts = capitalised_parts(text[span.start : span.end], small)
+    return [(span.start + start, span.start + end) for start, end in parts]

@@ -16,6 +16,12 @@ _FIX = (
     "Presidio's research JSON, "
     "the JSON of the Text Anonymization Benchmark, or CoNLL/IOB lines of a token and its tag."
 )
+_QUASI_TEXT = """
+AGE DATE DATE_TIME DEM DEMOGRAPHIC DURATION GPE LOC LOCATION MISC MONEY NATIONALITY NORP NRP ORG
+ORGANIZATION ORGANISATION PERCENT QTY QUANTITY TIME TITLE JOB OCCUPATION PROFESSION CITY COUNTRY
+STATE FACILITY FAC EVENT
+"""
+_QUASI_TYPES = frozenset(_QUASI_TEXT.split())
 _UNSPACED_BEFORE = frozenset(",.;:!?)]}%'’") | {"'s", "n't", "'m", "'re", "'ve", "'ll", "'d"}
 _UNSPACED_AFTER = frozenset("([{$#@")
 
@@ -29,8 +35,14 @@ class LabelledSpan:
     end: int
     entity_id: str | None = None
     """Mentions of one id are one entity; a mention without id is an entity of its own."""
-    identifier: str = "direct"
-    """`direct`, `quasi`, or `none` where the annotators would not mask it."""
+    identifier: str = ""
+    """`direct`, `quasi`, or `none` where the annotators would not mask it; by its type, if a file
+    does not say: places, bodies, times, amounts and what people are identify only together."""
+
+    def __post_init__(self) -> None:
+        if not self.identifier:
+            quasi = self.entity_type.upper() in _QUASI_TYPES
+            object.__setattr__(self, "identifier", "quasi" if quasi else "direct")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +137,7 @@ def _span(span: Mapping[str, Any]) -> LabelledSpan:
         start=int(span["start"]),
         end=int(span["end"]),
         entity_id=None if span.get("entity_id") is None else str(span["entity_id"]),
-        identifier=str(span.get("identifier", "direct")).lower(),
+        identifier=str(span.get("identifier", "")).lower(),
     )
 
 
