@@ -2,9 +2,9 @@
 
     python bench/deid_footprint.py [--records 100000] [--policy conversations] [RESULT.json]
 
-Each figure is of a process of its own. Memory is resident, told after a tenth, a half and all of the
-records; processes are told as KB of text a second of wall time through `recollect deid apply`, start
-and writing included, beside one process in the same run.
+Each figure is of a process of its own. Memory is resident, told after a tenth, a half and all of
+the records; processes are told as KB of text a second of wall time through `recollect deid apply`,
+start and writing included, beside one process in the same run.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def record(number: int) -> str:
     """An invented message; no two are alike, and each holds a name of its own."""
     topic = TOPICS[number % len(TOPICS)]
     return (
-        f"Hi, this is Rosalind Achter{number:x} about my {topic}, order {number:09d}. Please write to "
-        f"rosa.acht{number}@mail.example.net or ring +1 202 555 {number % 10000:04d}; it has been "
-        f"{2 + number % 40} days and nobody at your desk in Leeds knows where the {topic} is."
+        f"Hi, this is Rosalind Achter{number:x} about my {topic}, order {number:09d}. Please write "
+        f"to rosa.acht{number}@mail.example.net or ring +1 202 555 {number % 10000:04d}; it has "
+        f"been {2 + number % 40} days and nobody at your desk in Leeds knows where the {topic} is."
     )
 
 

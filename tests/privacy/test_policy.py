@@ -116,7 +116,9 @@ def test_a_policy_file_that_is_wrong_is_refused(content: str, where: str, tmp_pa
         (Operator.GENERALISE, "DATE_TIME", "3 May", "[DATE_TIME]"),
         (Operator.GENERALISE, "AGE", "34 years old", "30-39"),
         (Operator.GENERALISE, "AGE", "94", "90+"),
-        (Operator.GENERALISE, "AGE", "six", "[AGE]"),
+        (Operator.GENERALISE, "AGE", "six", "0-9"),
+        (Operator.GENERALISE, "AGE", "ninety-one", "90+"),
+        (Operator.GENERALISE, "AGE", "quite old", "[AGE]"),
         (Operator.GENERALISE, "PERSON", "Rosa", "[PERSON]"),
     ],
 )
