@@ -23,6 +23,7 @@ from .deid_rows import Answered, RowOptions
 from .durable import atomic_file, storage
 from .policy_version import PolicyVersion
 
+_GZIP = b"\x1f\x8b"
 _GROUP_ROWS = 64
 
 
@@ -129,7 +130,7 @@ def _require_files(source: Path, target: Path) -> None:
     """Refuses an input that is none, and one that would be overwritten.
 
     Raises:
-        RecollectError: INPUT_NOT_FOUND, CONFIG_INVALID.
+        RecollectError: INPUT_NOT_FOUND, INPUT_ENCODING, CONFIG_INVALID.
     """
     if not source.is_file():
         raise RecollectError(
@@ -142,6 +143,14 @@ def _require_files(source: Path, target: Path) -> None:
             where=str(target),
             fix="Name another file; delete the input yourself once you have looked at the result.",
         )
+    with storage(source), source.open("rb") as stream:
+        if stream.read(2) == _GZIP:
+            raise RecollectError(
+                Reason.INPUT_ENCODING,
+                "the file is compressed (gzip)",
+                where=str(source),
+                fix="Decompress it first: rows are found again by their place in it.",
+            )
 
 
 def _write(answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes]) -> None:

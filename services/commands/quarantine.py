@@ -17,7 +17,15 @@ from ..core_dumps import refuse_core_dumps
 from ..ingestion import send
 from ..intake import IntakeReport, pointer_name, read_examples
 from .ingest import load_mapping
-from .terminal import DEFAULT_SERVER, JsonOption, ServerOption, console, print_json, table
+from .terminal import (
+    DEFAULT_SERVER,
+    JsonOption,
+    ServerOption,
+    console,
+    notes,
+    print_json,
+    table,
+)
 
 app = typer.Typer(
     help="See what was kept out of the store, try it again, or give it up.", no_args_is_help=True
@@ -126,6 +134,8 @@ def retry(
         listed = _listed(client, source, name or pointer_name(location))
         wanted = _Wanted(frozenset(row.pointer.row for part in listed for row in part.rows), name)
         if wanted.rows:
+            if mapping is None and not as_json:
+                notes.print("without --mapping: no column of the file is looked for by its name")
             report = IntakeReport()
             mapped = load_mapping(mapping)
             read = read_examples(location, mapped, report=report, on_bad_row="skip")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -260,3 +261,41 @@ def test_a_data_set_is_mapped_and_bad_rows_stay_behind() -> None:
     assert mapped["id"] == [1, 3]
     assert MAIL not in mapped[0]["text"]
     assert json.loads(mapped[0]["findings"]) == {"EMAIL_ADDRESS": 1, "PERSON": 1}
+
+
+def test_a_compressed_file_is_refused_in_words(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl.gz"
+    source.write_bytes(gzip.compress(b'{"text": "hi"}\n'))
+    with pytest.raises(RecollectError) as caught:
+        apply_rows(source, tmp_path / "out.jsonl", options())
+    assert caught.value.reason is Reason.INPUT_ENCODING
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_role_that_is_a_name_is_text_like_any_other(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    row = {
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "rosa.acht@mail.example.net", "content": "hi"},
+            {"from": "Rosalind Achterberg", "value": "I am Rosalind Achterberg"},
+        ]
+    }
+    source.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    done = apply_rows(source, tmp_path / "out.jsonl", options())
+    assert done.num_written == 1
+    written = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert "acht" not in written.lower() and "rosa" not in written.lower()
+    turns = json.loads(written)["messages"]
+    assert [len(turn) for turn in turns] == [2, 2, 2]
+    assert turns[0] == {"role": "user", "content": "hello"}
+    assert turns[2]["value"].endswith(turns[2]["from"])
+
+
+def test_each_value_of_a_list_is_known(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    row = {"text": "the zqx-7 unit of plover came", "customer": ["zqx-7", {"nick": "plover"}]}
+    source.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    apply_rows(source, tmp_path / "out.jsonl", options(identifiers=("customer",)))
+    written = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))["text"]
+    assert "plover" not in written and "zqx" not in written
