@@ -32,9 +32,13 @@ _CODES = (
 )
 """ISO 639-1 codes of languages that are told from English; all write names with a capital."""
 _WORD = regex.compile(r"[\p{L}\p{M}]+")
+_NO_WORDS = regex.compile(r"https?://\S+|[@#]\w+|\S+@\S+")
+_OTHER_LETTERS = regex.compile(r"(?:\P{L}*\p{Cyrillic}){8}")
 _FEWEST_WORDS = 4
+_FEWEST_DIFFERENT = 3
+"""Small words of a language: two may be names, or the slang of another."""
 _ENGLISH = 0.3
-_FOREIGN = 0.2
+_FOREIGN = 0.25
 _READ = 4_000
 """Characters that are looked at."""
 
@@ -44,12 +48,16 @@ def foreign_small_words(text: str) -> frozenset[str] | None:
 
     None where it is in doubt, as in a few words or in English mixed with romanised Hindi.
     """
-    words = [word.lower() for word in _WORD.findall(text[:_READ])]
+    plain = _NO_WORDS.sub(" ", text[:_READ])
+    words = [word.lower() for word in _WORD.findall(plain) if len(word) > 1]
     english = sum(word in _small_words("en") for word in words)
     if len(words) < _FEWEST_WORDS or english >= _ENGLISH * len(words):
         return None
     own, code = max((sum(word in _small_words(code) for word in words), code) for code in _CODES)
-    if own < _FOREIGN * len(words) or own < 1.5 * english:
+    different = len(_small_words(code).intersection(words))
+    # Letters of another alphabet tell by themselves that a text is not English.
+    enough = 1 if _OTHER_LETTERS.match(plain) else _FEWEST_DIFFERENT
+    if own < _FOREIGN * len(words) or own < 2 * english or different < enough:
         return None
     return _small_words(code)
 
