@@ -13,8 +13,9 @@ from .policy import ENTITY_TYPES, Policy
 install()
 
 if TYPE_CHECKING:
-    from .deidentifier import Deidentified, Deidentifier, Preview, Replacement
+    from .deidentifier import Deidentified, Deidentifier, Preview
     from .finding import Finding
+    from .replacing import Replacement
     from .scan import Leak, Missed, missed, scan_bytes
     from .standin_places import StandIn
 
@@ -37,7 +38,7 @@ _HOMES = {
     "Deidentified": "deidentifier",
     "Deidentifier": "deidentifier",
     "Preview": "deidentifier",
-    "Replacement": "deidentifier",
+    "Replacement": "replacing",
     "StandIn": "standin_places",
     "Finding": "finding",
     "Leak": "scan",

@@ -20,17 +20,17 @@ from .detector import Detector
 from .filename import end_of_stem, readings, words
 from .finding import Finding, settle, split_at, trim
 from .known import find_known
-from .occurrences import must_vanish, occurrences, survivors, title_before, with_titles
+from .occurrences import must_vanish, occurrences, survivors, with_titles
 from .operators import replacement
 from .policy import Operator, Policy
 from .quasi_patterns import is_about_somebody
+from .replacing import SEPARATOR, Replacement, joined, kinds_of, with_replacements
 from .shadow import shadow_of
 from .standin_places import PlaceSeal, StandIn, places
 from .surrogates import Surrogates, normalise
 from .tagging import shipped_tagger
 from .verifier import Verifier
 
-_SEPARATOR = "\n\n"
 _MAX_NAME_CHARACTERS = 255
 _MIN_KEY_BYTES = 16
 _SURE = 0.95
@@ -50,15 +50,6 @@ class Deidentified:
     """(entity type, how many were replaced), sorted by type."""
     stand_ins: tuple[StandIn, ...]
     """Where in the messages the stand-ins are; stored sealed only."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Replacement:
-    """One identifier and its stand-in: raw text, never to be stored or logged."""
-
-    finding: Finding
-    original: str
-    surrogate: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,10 +132,10 @@ class Deidentifier:
                 DEIDENTIFICATION_FAILED where a recognizer failed or timed out, or a detected value
                 would survive. The example must then be quarantined, never stored.
         """
-        text, ranges = _join(messages, self.policy.max_characters)
+        text, ranges = joined(messages, self.policy.max_characters)
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
-            contents = _replace(text, ranges, replacements)
+            contents = with_replacements(text, ranges, replacements)
             self._check(text, ranges, replacements)
         counts = Counter(r.finding.entity_type for r in replacements)
         return Deidentified(
@@ -165,7 +156,7 @@ class Deidentifier:
             records: the parts of each, as `explain` will get them.
         """
         if self._verifier is not None:
-            self._verifier.read_ahead(_SEPARATOR.join(parts) for parts in records)
+            self._verifier.read_ahead(SEPARATOR.join(parts) for parts in records)
 
     def find(self, text: str, known_values: Sequence[str] = ()) -> list[Finding]:
         """Disjoint findings of one text: what every stage found.
@@ -191,10 +182,10 @@ class Deidentifier:
             RecollectError: as `deidentify`.
         """
         messages = [Message(speaker=Speaker.USER, content=content) for content in contents]
-        text, ranges = _join(messages, self.policy.max_characters)
+        text, ranges = joined(messages, self.policy.max_characters)
         with _closed():
             replacements = self._replacements(text, ranges, known_values, subject)
-            new = _replace(text, ranges, replacements)
+            new = with_replacements(text, ranges, replacements)
             self._check(text, ranges, replacements)
         own: list[list[Replacement]] = [[] for _ in ranges]
         current = 0
@@ -211,10 +202,10 @@ class Deidentifier:
     def preview(self, text: str, known_values: Sequence[str] = ()) -> Preview:
         """A text before and after, however it came out; only for text that may be shown."""
         message = Message(speaker=Speaker.USER, content=text)
-        whole, ranges = _join([message], self.policy.max_characters)
+        whole, ranges = joined([message], self.policy.max_characters)
         with _closed():
             replacements = self._replacements(whole, ranges, known_values)
-            (content,) = _replace(whole, ranges, replacements)
+            (content,) = with_replacements(whole, ranges, replacements)
         return Preview(text=content, replacements=tuple(replacements))
 
     @lru_cache(maxsize=1024)  # noqa: B019  # one for each service, which lives as long
@@ -233,7 +224,7 @@ class Deidentifier:
             found = [f for f, s in zip(found, sure, strict=True) if f.stage not in _READERS or s]
             found = _trimmed(split_at(found, [(0, end_of_stem(name))]), name)
             replacements = self._stand_ins(words(name), ranges, settle(found, name))
-            (clean,) = _replace(name, ranges, replacements)
+            (clean,) = with_replacements(name, ranges, replacements)
             self._check(words(name), ranges, replacements)
         return clean
 
@@ -292,7 +283,7 @@ class Deidentifier:
         # Without a subject, the text itself stands for whoever it is about.
         whose = normalise(subject) if subject else sha256(text.encode()).hexdigest()
         findings = self._everywhere(text, ranges, findings)
-        kinds = _kinds(text, findings)
+        kinds = kinds_of(text, findings)
         values = ((f.entity_type, text[f.start : f.end]) for f in findings)
         avoid = frozenset(value.lower() for kind, value in values if must_vanish(kind, value))
         chosen: dict[str, str] = {}
@@ -339,14 +330,14 @@ class Deidentifier:
         values = {r.original: r.finding.entity_type for r in replacements}
         # A moved date may fall on another of the same text: of dates, what is left beside the
         # stand-ins is looked at.
-        left = _replace(text, ranges, [replace(r, surrogate=_CUT) for r in replacements])
+        left = with_replacements(text, ranges, [replace(r, surrogate=_CUT) for r in replacements])
         survived = survivors("\n".join(left), values)
         kept_out = {v: kind for v, kind in values.items() if must_vanish(kind, v)}
         # A tag is no value of anybody's, though "[UK_NHS]" holds a word that was one.
         shown = [
             replace(r, surrogate=_CUT) if _is_plain(r, self.policy) else r for r in replacements
         ]
-        survived |= survivors("\n".join(_replace(text, ranges, shown)), kept_out)
+        survived |= survivors("\n".join(with_replacements(text, ranges, shown)), kept_out)
         if survived:
             kinds = ", ".join(sorted(survived))
             raise RecollectError(
@@ -371,24 +362,6 @@ def _closed() -> Iterator[None]:
         ) from None
 
 
-def _join(messages: Sequence[Message], max_characters: int) -> tuple[str, list[tuple[int, int]]]:
-    """All messages as one text, and where in it each of them lies."""
-    ranges: list[tuple[int, int]] = []
-    offset = 0
-    for number, message in enumerate(messages):
-        length = len(message.content)
-        if length > max_characters:
-            raise RecollectError(
-                Reason.INPUT_TOO_LARGE,
-                f"The message has {length} characters; the policy allows {max_characters}.",
-                where=f"messages[{number}]",
-                fix="Split the message, or raise max_characters in the policy.",
-            )
-        ranges.append((offset, offset + length))
-        offset += length + len(_SEPARATOR)
-    return _SEPARATOR.join(message.content for message in messages), ranges
-
-
 def _is_plain(replaced: Replacement, policy: Policy) -> bool:
     """Whether what stands in says its type alone, or nothing."""
     kind = replaced.finding.entity_type
@@ -411,41 +384,3 @@ def _propagate(
     """The findings, and each other place where one of the found values stands."""
     more = occurrences(text, findings)
     return settle([*findings, *_trimmed(split_at(more, ranges), text)], text)
-
-
-def _kinds(text: str, findings: Sequence[Finding]) -> dict[str, str]:
-    """One kind for each value: a value found under two labels gets one stand-in.
-
-    A single word that ends a full name of the same example is that person's surname.
-    """
-    kinds: dict[str, str] = {}
-    surnames = set()
-    for finding in findings:
-        value = normalise(text[finding.start : finding.end])
-        kinds.setdefault(value, finding.entity_type)
-        if finding.entity_type == "PERSON" and " " in value:
-            surnames.add(value.rsplit(" ", 1)[1])
-    for finding in findings:
-        value = normalise(text[finding.start : finding.end])
-        alone = finding.entity_type == "PERSON" and " " not in value
-        if alone and (value in surnames or title_before(text, finding.start)):
-            kinds[value] = "SURNAME"
-    return kinds
-
-
-def _replace(
-    text: str, ranges: Sequence[tuple[int, int]], replacements: Sequence[Replacement]
-) -> list[str]:
-    """Contents of the messages with the replacements made, from right to left."""
-    contents = [text[start:end] for start, end in ranges]
-    current = len(ranges) - 1
-    for exchange in reversed(replacements):
-        finding = exchange.finding
-        while finding.start < ranges[current][0]:
-            current -= 1
-        base = ranges[current][0]
-        content = contents[current]
-        contents[current] = (
-            content[: finding.start - base] + exchange.surrogate + content[finding.end - base :]
-        )
-    return contents
