@@ -18,6 +18,9 @@ from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 from spacy.language import Language
 
+MAX_WORDS = 100_000
+"""Different words that the tokenizer remembers before it is made anew."""
+
 
 def forbid_look_ups() -> None:
     """Make tldextract use the public-suffix list in its package, instead of fetching it.
@@ -70,8 +73,11 @@ class BlankEngine(NlpEngine):
 
     @property
     def pipeline(self) -> Language:
-        """The blank pipeline, loaded at first use."""
-        if self._pipeline is None:
+        """The blank pipeline, loaded at first use, and anew once it remembers too many words.
+
+        spaCy keeps every word that it has ever seen, so that memory would grow with what is read.
+        """
+        if self._pipeline is None or len(self._pipeline.vocab.strings) > MAX_WORDS:
             self.load()
         assert self._pipeline is not None
         return self._pipeline

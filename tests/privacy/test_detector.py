@@ -197,3 +197,15 @@ def test_the_engine_gives_lower_case_tokens_as_lemmas() -> None:
     assert artifacts.tokens_indices == [0, 3, 11, 13]
     assert "passport" in artifacts.keywords
     assert "my" not in artifacts.keywords
+
+
+def test_the_tokenizer_forgets_words_once_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh = len(BlankEngine().pipeline.vocab.strings)
+    monkeypatch.setattr("recollect.services.privacy.engine.MAX_WORDS", fresh + 200)
+    engine = BlankEngine()
+    for number in range(100):
+        tokens = engine.process_text(f"word{number}a word{number}b w{number}c", "en").tokens
+        assert len(list(tokens)) == 3
+        assert len(engine.pipeline.vocab.strings) <= fresh + 400
