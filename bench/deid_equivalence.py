@@ -22,6 +22,7 @@ from typing import Any
 from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 from rich.console import Console
 
+from recollect.services.intake.columns import leaves
 from recollect.services.privacy.detector import Detector
 from recollect.services.privacy.gates import GatedRecognizer
 from recollect.services.privacy.phone import DensePhoneRecognizer
@@ -69,18 +70,6 @@ def strings(path: Path) -> Iterator[str]:
             text = "\n".join(leaves(json.loads(line)))
             for start in range(0, len(text), PIECE):
                 yield text[start : start + PIECE]
-
-
-def leaves(item: Any) -> Iterator[str]:
-    """Every string of a row."""
-    if isinstance(item, str):
-        yield item
-    elif isinstance(item, dict):
-        for value in item.values():
-            yield from leaves(value)
-    elif isinstance(item, list):
-        for value in item:
-            yield from leaves(value)
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..mixer.errors import Reason, RecollectError
+from .intake.columns import leaves
 from .policy_version import PolicyVersion
 from .privacy import Policy
 
@@ -168,7 +169,7 @@ def opened_row(row: Mapping[str, Any], layout: RowLayout) -> OpenRow:
     opened = OpenRow(
         row=row,
         places=places,
-        known=[value for name in layout.identifiers for value in _values(row.get(name))],
+        known=[value for name in layout.identifiers for value in leaves(row.get(name))],
         subject=str(subject) if subject else None,
     )
     try:
@@ -180,17 +181,6 @@ def opened_row(row: Mapping[str, Any], layout: RowLayout) -> OpenRow:
             Reason.INPUT_ENCODING, "a text of the row cannot be written as UTF-8"
         ) from None
     return opened
-
-
-def _values(item: Any) -> Iterator[str]:
-    """What a field says, each value of a list or an object by itself."""
-    if isinstance(item, Mapping):
-        item = list(item.values())
-    if isinstance(item, list):
-        for one in item:
-            yield from _values(one)
-    elif item:
-        yield str(item)
 
 
 def closed_row(

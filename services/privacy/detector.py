@@ -139,9 +139,9 @@ class Detector:
 
     def _longer(self, text: str) -> list[Finding]:
         """What may be longer than pieces overlap: keys and what is encoded, in the text as one."""
-        shadow = shadow_of(text)
-        if len(shadow.text) <= self._policy.chunk_characters:
+        if len(text) <= self._policy.chunk_characters:
             return []
+        shadow = shadow_of(text)
         found = list(self._encoded(shadow.text))
         for recognizer in self._recognizers:
             if "SECRET" in recognizer.supported_entities:

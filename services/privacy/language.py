@@ -13,23 +13,8 @@ from importlib import import_module
 import regex
 
 _CODES = (
-    "da",
-    "de",
-    "es",
-    "fi",
-    "fr",
-    "id",
-    "it",
-    "nb",
-    "nl",
-    "pl",
-    "pt",
-    "ro",
-    "ru",
-    "sv",
-    "tr",
-    "uk",
-)
+    "da", "de", "es", "fi", "fr", "id", "it", "nb", "nl", "pl", "pt", "ro", "ru", "sv", "tr", "uk",
+)  # fmt: skip
 """ISO 639-1 codes of languages that are told from English; all write names with a capital."""
 _WORD = regex.compile(r"[\p{L}\p{M}]+")
 _NO_WORDS = regex.compile(r"https?://\S+|[@#]\w+|\S+@\S+")

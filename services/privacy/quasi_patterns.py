@@ -18,6 +18,7 @@ from presidio_analyzer import LocalRecognizer, RecognizerResult
 from . import vocabulary
 from .finding import Finding
 from .occurrences import title_before
+from .spelled import NUMBER_WORDS
 
 QUASI = "QuasiPatterns"
 """Name of the recognizer."""
@@ -31,12 +32,7 @@ _FEWEST_LETTERS = 20
 _ENOUGH = 3
 """Different values of these types that make a text one about somebody."""
 
-_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-_ONES = "one|two|three|four|five|six|seven|eight|nine"
-_NUMBER_WORD = (
-    rf"(?:(?:{_TENS})(?:[- ](?:{_ONES}))?|{_ONES}|ten|eleven|twelve"
-    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|a hundred|several hundred)"
-)
+_NUMBER_WORD = rf"(?:{NUMBER_WORDS.pattern}|a hundred|several hundred)"
 _NUMBER = rf"(?:\d{{1,3}}(?:[.,]\d+)?|{_NUMBER_WORD})"
 _MONTH = rf"(?:{'|'.join(vocabulary.MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"
 _YEAR = r"(?:1[89]\d\d|20[0-3]\d)"
