@@ -1,23 +1,15 @@
-"""Detector: a Presidio analyzer that finds identifiers, opens no socket and fails closed.
-
-Presidio skips a pattern that times out, logs a warning and returns what the others found. Here
-every pattern is sealed: a time-out, like any other exception, fails the whole text.
-"""
+"""Detector: a Presidio analyzer that finds identifiers, opens no socket and fails closed."""
 
 from __future__ import annotations
 
-import copy
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import regex
 from presidio_analyzer import (
     AnalyzerEngine,
     EntityRecognizer,
-    PatternRecognizer,
     RecognizerRegistry,
     RecognizerResult,
 )
@@ -26,65 +18,20 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 from ...mixer.errors import Reason, RecollectError
 from .engine import BlankEngine, ContextRule, forbid_look_ups
 from .finding import Finding
-from .gates import PATTERN_GATES, GatedRecognizer, gated
+from .gates import gated
 from .hidden import CROSSING, encoded_texts, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .policy import Policy
 from .quasi_patterns import QuasiPatternRecognizer
 from .recognizers import own_recognizers
+from .sealed import SealedIbanRecognizer, is_sealed, seal
 from .self_test import prove, typed
 from .shadow import Shadow, shadow_of
 from .tagging import TAGGER, TaggerRecognizer
 
 # Replaced by our own: a model's, the slow one, and one that takes "pls.do" for an address.
 _NOT_STOCK = frozenset({"SpacyRecognizer", "PhoneRecognizer", "UrlRecognizer"})
-
-
-class PatternTimeout(Exception):
-    """A pattern took too long; not a `TimeoutError`, which Presidio would swallow."""
-
-
-class SealedRegex:
-    """A compiled regular expression whose time-out cannot be swallowed."""
-
-    def __init__(
-        self,
-        pattern: str,
-        flags: int | None,
-        seconds: float,
-        gate: re.Pattern[str] | None = None,
-    ) -> None:
-        self._compiled = regex.compile(pattern, flags or 0)
-        self._seconds = seconds
-        self._gate = gate
-
-    def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
-        """Matches in the text, within our own limit instead of the given one."""
-        if self._gate is not None and self._gate.search(text) is None:
-            return
-        try:
-            yield from self._compiled.finditer(text, timeout=self._seconds)
-        except TimeoutError:
-            raise PatternTimeout from None
-
-
-class SealedIbanRecognizer(IbanRecognizer):
-    """The stock IBAN recognizer, whose own time-out would pass in silence, behind a sealed one."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        flags = self.global_regex_flags
-        own: Any = self
-        self._gates = [SealedRegex(pattern.regex, flags, seconds) for pattern in own.patterns]
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: Any = None, regex_flags: Any = None
-    ) -> list[RecognizerResult]:
-        """IBANs of the text."""
-        if not any(True for gate in self._gates for _ in gate.finditer(text)):
-            return []
-        return list(super().analyze(text, entities, nlp_artifacts, regex_flags))
 
 
 class Detector:
@@ -103,7 +50,7 @@ class Detector:
         with typed("a recognizer cannot be loaded: it failed"):
             self._recognizers: list[Any] = [*_recognizers(policy, without), *extra]
         for recognizer in self._recognizers:
-            _seal(recognizer, policy.regex_timeout_seconds)
+            seal(recognizer, policy.regex_timeout_seconds)
         seconds = policy.regex_timeout_seconds
         self._quasi = None if "quasi" in without else QuasiPatternRecognizer(seconds)
         self._blank = BlankEngine()
@@ -131,7 +78,7 @@ class Detector:
         every recognizer is loaded and asked, that each entity type of the policy has one, which
         finds its plainest form, and that no socket is opened meanwhile.
         """
-        prove(self._policy, self._recognizers, self._analyzer, self._quasi, is_sealed=_is_sealed)
+        prove(self._policy, self._recognizers, self._analyzer, self._quasi, is_sealed=is_sealed)
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
@@ -294,34 +241,3 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
 
 def _stage_of(recognizer: Any) -> str:
     return "tagger" if recognizer.name == TAGGER else "pattern"
-
-
-def _seal(recognizer: Any, seconds: float) -> None:
-    """Give a recognizer patterns of its own (stock ones are shared by the process), sealed."""
-    if isinstance(recognizer, GatedRecognizer):
-        return _seal(recognizer.inner, seconds)
-    if not isinstance(recognizer, PatternRecognizer) or isinstance(recognizer, IbanRecognizer):
-        return
-    own: Any = recognizer
-    flags = own.global_regex_flags
-    own.patterns = [copy.copy(pattern) for pattern in own.patterns]
-    for pattern in own.patterns:
-        pattern.compiled_regex = SealedRegex(
-            pattern.regex, flags, seconds, PATTERN_GATES.get(pattern.name)
-        )
-        pattern.compiled_with_flags = flags
-
-
-def _is_sealed(recognizer: Any) -> bool:
-    if isinstance(recognizer, GatedRecognizer):
-        return _is_sealed(recognizer.inner)
-    if isinstance(recognizer, IbanRecognizer):
-        return isinstance(recognizer, SealedIbanRecognizer)
-    if not isinstance(recognizer, PatternRecognizer):
-        return True
-    own: Any = recognizer
-    flags = own.global_regex_flags
-    return all(
-        isinstance(pattern.compiled_regex, SealedRegex) and pattern.compiled_with_flags == flags
-        for pattern in own.patterns
-    )

@@ -21,7 +21,7 @@ import recollect.services.privacy  # noqa: F401  # isort: skip
 import numpy as np
 from presidio_analyzer import LocalRecognizer, Pattern, PatternRecognizer, RecognizerResult
 
-from recollect.services.privacy import detector, recognizers, tagging
+from recollect.services.privacy import detector, recognizers, sealed, tagging
 from recollect.services.privacy.names import PersonRecognizer
 from recollect.services.privacy.quasi_patterns import QuasiPatternRecognizer
 from recollect.services.privacy.surrogates import Surrogates
@@ -91,7 +91,7 @@ def _counting(original: Callable[..., Iterator[Any]]) -> Any:
     def finditer(self: Any, text: str, timeout: float | None = None) -> Iterator[Any]:
         try:
             yield from original(self, text, timeout)
-        except detector.PatternTimeout:
+        except sealed.PatternTimeout:
             hit("zqtimeout")
             raise
 
@@ -149,7 +149,7 @@ def install() -> None:
     own = recognizers.own_recognizers
     patches: list[tuple[Any, str, Any]] = [
         (detector, "own_recognizers", lambda: [*own(), _slow(), _Astray()]),
-        (detector.SealedRegex, "finditer", _counting(detector.SealedRegex.finditer)),
+        (sealed.SealedRegex, "finditer", _counting(sealed.SealedRegex.finditer)),
         (Tagger, "_embedded", _tagging(Tagger._embedded)),
         (Surrogates, "stand_in", _standing_in(Surrogates.stand_in)),
     ]

@@ -20,11 +20,12 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 from spacy.lang.en.stop_words import STOP_WORDS
 
 from ....mixer.errors import Reason, RecollectError
-from ..detector import SealedIbanRecognizer, SealedRegex, pieces
+from ..detector import pieces
 from ..engine import BlankEngine, ContextRule, forbid_look_ups
 from ..finding import Finding
 from ..gazetteer import HONORIFICS, gazetteer
 from ..phone import DensePhoneRecognizer
+from ..sealed import SealedIbanRecognizer, SealedRegex
 from ..shadow import shadow_of
 from ..standins import luhn_digit
 from ..tagger import ENTITY_TYPES as TAGGED

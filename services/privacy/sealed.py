@@ -1,0 +1,95 @@
+"""Sealed patterns: a time-out, like any other exception, fails the whole text.
+
+Presidio skips a pattern that times out, logs a warning and returns what the others found.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import regex
+from presidio_analyzer import PatternRecognizer, RecognizerResult
+from presidio_analyzer.predefined_recognizers import IbanRecognizer
+
+from .gates import PATTERN_GATES, GatedRecognizer
+
+
+class PatternTimeout(Exception):
+    """A pattern took too long; not a `TimeoutError`, which Presidio would swallow."""
+
+
+class SealedRegex:
+    """A compiled regular expression whose time-out cannot be swallowed."""
+
+    def __init__(
+        self,
+        pattern: str,
+        flags: int | None,
+        seconds: float,
+        gate: re.Pattern[str] | None = None,
+    ) -> None:
+        self._compiled = regex.compile(pattern, flags or 0)
+        self._seconds = seconds
+        self._gate = gate
+
+    def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
+        """Matches in the text, within our own limit instead of the given one."""
+        if self._gate is not None and self._gate.search(text) is None:
+            return
+        try:
+            yield from self._compiled.finditer(text, timeout=self._seconds)
+        except TimeoutError:
+            raise PatternTimeout from None
+
+
+class SealedIbanRecognizer(IbanRecognizer):
+    """The stock IBAN recognizer, whose own time-out would pass in silence, behind a sealed one."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        flags = self.global_regex_flags
+        own: Any = self
+        self._gates = [SealedRegex(pattern.regex, flags, seconds) for pattern in own.patterns]
+
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: Any = None, regex_flags: Any = None
+    ) -> list[RecognizerResult]:
+        """IBANs of the text."""
+        if not any(True for gate in self._gates for _ in gate.finditer(text)):
+            return []
+        return list(super().analyze(text, entities, nlp_artifacts, regex_flags))
+
+
+def seal(recognizer: Any, seconds: float) -> None:
+    """Give a recognizer patterns of its own (stock ones are shared by the process), sealed."""
+    if isinstance(recognizer, GatedRecognizer):
+        return seal(recognizer.inner, seconds)
+    if not isinstance(recognizer, PatternRecognizer) or isinstance(recognizer, IbanRecognizer):
+        return
+    own: Any = recognizer
+    flags = own.global_regex_flags
+    own.patterns = [copy.copy(pattern) for pattern in own.patterns]
+    for pattern in own.patterns:
+        pattern.compiled_regex = SealedRegex(
+            pattern.regex, flags, seconds, PATTERN_GATES.get(pattern.name)
+        )
+        pattern.compiled_with_flags = flags
+
+
+def is_sealed(recognizer: Any) -> bool:
+    """Whether no pattern of the recognizer can run out of time in silence."""
+    if isinstance(recognizer, GatedRecognizer):
+        return is_sealed(recognizer.inner)
+    if isinstance(recognizer, IbanRecognizer):
+        return isinstance(recognizer, SealedIbanRecognizer)
+    if not isinstance(recognizer, PatternRecognizer):
+        return True
+    own: Any = recognizer
+    flags = own.global_regex_flags
+    return all(
+        isinstance(pattern.compiled_regex, SealedRegex) and pattern.compiled_with_flags == flags
+        for pattern in own.patterns
+    )
