@@ -11,7 +11,7 @@ from .spelled import NUMBER_WORDS, number_of
 
 _YEAR = regex.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)")
 _NUMBER = regex.compile(r"\d{1,3}")
-_OLDEST = 90
+OLDEST = 90
 """Ages from here on are one class: 45 CFR 164.514(b)(2)(i)(C)."""
 
 
@@ -38,13 +38,13 @@ def _general(entity_type: str, value: str) -> str | None:
         return year.group()
     if entity_type == "AGE" and (age := _age(value)) is not None:
         decade = age // 10 * 10
-        return f"{_OLDEST}+" if age >= _OLDEST else f"{decade}-{decade + 9}"
+        return f"{OLDEST}+" if age >= OLDEST else f"{decade}-{decade + 9}"
     return None
 
 
 def _is_of_the_oldest(entity_type: str, year: int) -> bool:
     """Whether a year of birth shows an age that belongs to the one class of the oldest."""
-    return entity_type == "DATE_OF_BIRTH" and date.today().year - year >= _OLDEST
+    return entity_type == "DATE_OF_BIRTH" and date.today().year - year >= OLDEST
 
 
 def _age(value: str) -> int | None:

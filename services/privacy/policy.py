@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ...mixer.errors import Reason, RecollectError
+from .anonymity.options import KAnonymity
 from .verifier.options import VerifierOptions
 
 ENTITY_TYPES = frozenset(
@@ -121,6 +122,8 @@ class Policy(BaseModel):
     """A pattern that needs longer on one piece fails the example."""
     verifier: VerifierOptions | None = None
     """A model of your own that reads after the other stages, and only adds."""
+    k_anonymity: KAnonymity | None = None
+    """How many subjects must be alike in what is left of them; for files, with `deid apply`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -174,6 +177,16 @@ class Policy(BaseModel):
         named = self.operators.get(entity_type, self.operators.get(ANY_TYPE))
         return named or Operator.SURROGATE
 
+    def with_k(self, k: int) -> Policy:
+        """The policy with another k; what else it says of k-anonymity stays."""
+        rule = self.k_anonymity or KAnonymity()
+        return self.model_copy(update={"k_anonymity": rule.model_copy(update={"k": k})})
+
+    @property
+    def alone(self) -> Policy:
+        """The policy without what can only be decided over many records."""
+        return self.model_copy(update={"k_anonymity": None})
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the policy's canonical JSON: equal fingerprint, equal findings."""
@@ -182,6 +195,10 @@ class Policy(BaseModel):
         if self.verifier is None:
             # As it was before there were verifiers.
             del values["verifier"]
+        if self.k_anonymity is None:
+            del values["k_anonymity"]
+        else:
+            values["k_anonymity"]["attributes"].sort()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod

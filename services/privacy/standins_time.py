@@ -131,10 +131,24 @@ def _weekday(written: str, days: int) -> str:
     return like(written, new if written.lower().endswith("day") else new[:3])
 
 
-def _moved_date(value: str, days: int, years: int) -> str | None:
+def whole_date(value: str) -> tuple[date, str] | None:
+    """The only date with a year that a value holds, and how it is written for `strftime`.
+
+    Where it names no day, the date is of the middle of its month.
+    """
+    dates = [match["date"] for match in _PIECE.finditer(value) if match["date"]]
+    parsed = _parsed(_plain(dates[0])) if len(dates) == 1 else None
+    return parsed if parsed is not None and "%y" in parsed[1].lower() else None
+
+
+def _plain(value: str) -> str:
     plain = regex.sub(r"(?<=\d)(?:st|nd|rd|th)\b|\.(?=\s)", "", value)
     plain = regex.sub(r"(?<=\d) of\b", "", plain)
-    plain = regex.sub(r"(?i)\b(sep)t\b", r"\1", plain)
+    return str(regex.sub(r"(?i)\b(sep)t\b", r"\1", plain))
+
+
+def _moved_date(value: str, days: int, years: int) -> str | None:
+    plain = _plain(value)
     parsed = _parsed(plain)
     if parsed is None:
         return None

@@ -15,24 +15,18 @@ from typing import Any
 
 from ....mixer.errors import Reason, RecollectError
 from ....mixer.example import Example
-from ..deidentifier import Deidentifier
-from ..finding import Finding
-from ..operators import replacement
-from ..policy import Operator, Policy
+from ..anonymity.classes import Levels
+from ..anonymity.ladders import ladder
+from ..anonymity.options import ATTRIBUTES, NAMES
+from ..anonymity.remains import RemainsFinder
 from ..standin_places import StandIn
-from ..surrogates import normalise
 
-ATTRIBUTES: Mapping[str, str] = {
-    "AGE": "age",
-    "DATE_OF_BIRTH": "birth",
-    "DATE_TIME": "date",
-    "DEMOGRAPHIC": "demographic",
-    "LOCATION": "place",
-}
-"""Entity type → what it is of a subject."""
-_GENERALISED = frozenset({"AGE", "DATE_OF_BIRTH", "DATE_TIME"})
-_ANY_KEY = bytes(32)
-"""What is found does not depend on the key."""
+AS_BANDS: Levels = tuple(
+    {"age": 2, "birth": 2, "date": 2, "demographic": 0, "place": 0}[name] for name in NAMES
+)
+"""Ages by ten years, dates by their year, and the rest as it is."""
+AS_IT_IS: Levels = (0,) * len(NAMES)
+"""Everything as exactly as it is told."""
 _HASH_BYTES = 8
 
 
@@ -77,12 +71,15 @@ class AnonymityTally:
 
     Args:
         opened: opens the sealed places of an example's stand-ins.
+        levels: how exactly values of each attribute are compared.
     """
 
-    def __init__(self, opened: Callable[[str, bytes], Sequence[StandIn]]) -> None:
-        policy = Policy.from_mapping({"entities": sorted(ATTRIBUTES)})
-        self._detector = Deidentifier(policy, _ANY_KEY)
+    def __init__(
+        self, opened: Callable[[str, bytes], Sequence[StandIn]], levels: Levels = AS_BANDS
+    ) -> None:
+        self._finder = RemainsFinder()
         self._opened = opened
+        self._levels = levels
         self._told: dict[str, set[bytes]] = defaultdict(set)
         self._examples: dict[str, list[bytes]] = defaultdict(list)
         self._num_unread = 0
@@ -91,47 +88,67 @@ class AnonymityTally:
         """Adds what an example tells of its subject, if it has one."""
         if example.subject is None:
             return
-        self._examples[example.subject].append(bytes.fromhex(example.example_id))
         stand_ins: Sequence[StandIn] = ()
         if example.stand_ins is not None:
             stand_ins = self._opened(example.example_id, example.stand_ins)
-        for number, message in enumerate(example.messages):
-            own = [one for one in stand_ins if one.message == number]
+        places = [(one.message, one.start, one.end) for one in stand_ins]
+        contents = [message.content for message in example.messages]
+        self.add(example.subject, example.example_id, contents, places)
+
+    def add(
+        self,
+        subject: str,
+        example_id: str,
+        texts: Sequence[str],
+        stand_ins: Sequence[tuple[int, int, int]],
+        left: Sequence[tuple[int, int, int, str]] = (),
+    ) -> None:
+        """Adds what texts tell of a subject.
+
+        Args:
+            subject: its pseudonym.
+            example_id: of the texts: hexadecimal.
+            texts: of one example or row.
+            stand_ins: what tells nothing: text, start, end.
+            left: what is known to be left: text, start, end, entity type.
+        """
+        self._examples[subject].append(bytes.fromhex(example_id))
+        for number, start, end, kind in left:
+            self._tell(subject, kind, texts[number][start:end])
+        for number, text in enumerate(texts):
+            taken = [(start, end) for one, start, end in stand_ins if one == number]
+            taken += [(start, end) for one, start, end, _ in left if one == number]
             try:
-                found = self._detector.find(message.content)
+                found = self._finder.find(text, taken)
             except RecollectError as error:
                 if error.reason is not Reason.DEIDENTIFICATION_FAILED:
                     raise
                 self._num_unread += 1
                 break
-            for finding in found:
-                if not any(s.start < finding.end and finding.start < s.end for s in own):
-                    self._tell(example.subject, finding, message.content)
+            for one in found:
+                self._tell(subject, one.entity_type, text[one.start : one.end])
 
-    def _tell(self, subject: str, finding: Finding, content: str) -> None:
-        attribute = ATTRIBUTES[finding.entity_type]
-        value = content[finding.start : finding.end]
-        if finding.entity_type in _GENERALISED:
-            value = replacement(Operator.GENERALISE, finding.entity_type, value)
-            if value.startswith("["):
-                return
+    def _tell(self, subject: str, entity_type: str, value: str) -> None:
+        attribute = ATTRIBUTES[entity_type]
+        order = NAMES.index(attribute)
+        told = ladder(entity_type, value)[self._levels[order]]
+        if not told:
+            return
         # Not the value: of a large store, all that is kept would be much.
-        digest = hashlib.sha256(f"{attribute}\0{normalise(value)}".encode()).digest()
-        order = sorted(set(ATTRIBUTES.values())).index(attribute)
+        digest = hashlib.sha256(f"{attribute}\0{told}".encode()).digest()
         self._told[subject].add(bytes([order]) + digest[:_HASH_BYTES])
 
     def outcome(self, k: int) -> Anonymity:
         """What was gathered."""
         tuples = {subject: frozenset(self._told[subject]) for subject in self._examples}
         sizes = Counter(tuples.values())
-        names = sorted(set(ATTRIBUTES.values()))
         return Anonymity(
             k=k,
             num_examples=sum(map(len, self._examples.values())),
             num_subjects=len(tuples),
             class_sizes=Counter(sizes[told] for told in tuples.values()),
             attributes=Counter(
-                names[order] for told in tuples.values() for order in {one[0] for one in told}
+                NAMES[order] for told in tuples.values() for order in {one[0] for one in told}
             ),
             num_unread=self._num_unread,
             examples_below=tuple(
