@@ -45,6 +45,7 @@ class Reason(IntEnum):
 
     DEIDENTIFICATION_FAILED = 300
     POLICY_INVALID = 301
+    BELOW_K = 302
 
     STORAGE_FULL = 400
     STORAGE_CORRUPT = 401
@@ -234,6 +235,12 @@ CATALOG: Mapping[Reason, Consequence] = {
         78,
         "The policy breaks its schema.",
         "Compare the policy with docs/reference/configuration.md.",
+    ),
+    Reason.BELOW_K: _means(
+        "FAILED_PRECONDITION",
+        65,
+        "Too few subjects are alike in what is left of them; their rows are held.",
+        "Add rows of more subjects, lower k, or let the policy replace more.",
     ),
     Reason.STORAGE_FULL: _means(
         "RESOURCE_EXHAUSTED",

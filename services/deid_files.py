@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from ..mixer.errors import Reason, RecollectError
 from .deid_pool import RowPool
 from .deid_rows import Answered, RowOptions
+from .deid_second_pass import Drafts, SecondPass
 from .durable import atomic_file, storage
 from .policy_version import PolicyVersion
 
@@ -40,6 +41,11 @@ class RowEngine(Protocol):
         """What the answers are made by."""
         ...
 
+    @property
+    def second(self) -> SecondPass | None:
+        """What becomes of the rows once all were read; None where they are written as they are."""
+        ...
+
     def answers(self, groups: Iterator[list[bytes]]) -> Generator[Answered, None, None]:
         """Each group of lines, in order, with an answer for each of its lines."""
         ...
@@ -57,6 +63,8 @@ class Applied:
     """Rows by reason."""
     findings: Counter[str] = field(default_factory=Counter)
     """What was replaced, by type."""
+    anonymity: dict[str, Any] | None = None
+    """What the second pass did, where a policy asks for k-anonymity; see `Anonymised`."""
 
 
 def apply_rows(
@@ -118,11 +126,11 @@ def apply_through(
         groups = iter(lambda: list(islice(lines, _GROUP_ROWS)), [])
         answers = stack.enter_context(closing(engine.answers(groups)))
         for answered in answers:
-            _write(answered, done, out, lost)
+            _write(answered, done, out, lost, engine)
             job.note(done, out, lost)
             tell(done)
     with storage(target):
-        job.finish(done)
+        job.finish(done, engine)
     return done
 
 
@@ -153,7 +161,9 @@ def _require_files(source: Path, target: Path) -> None:
             )
 
 
-def _write(answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes]) -> None:
+def _write(
+    answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes], engine: RowEngine
+) -> None:
     """Writes what became of a group of lines, and counts it."""
     for line, (new, told) in zip(*answered, strict=True):
         done.num_rows += 1
@@ -161,11 +171,20 @@ def _write(answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes]) -
         if new is not None:
             done.num_written += 1
             done.findings.update(told)
-            out.write(new.encode() + b"\n")
+            out.write(written_line(done.num_rows, new, engine))
         elif line.strip():
             done.quarantined[told["reason"]] += 1
-            entry = {"row": done.num_rows, **told}
-            lost.write(json.dumps(entry).encode() + b"\n")
+            lost.write(quarantine_line(done.num_rows, told))
+
+
+def written_line(row: int, new: str, engine: RowEngine) -> bytes:
+    """A row as it is written, or kept until a second pass."""
+    return new.encode() + b"\n" if engine.second is None else engine.second.line(row, new)
+
+
+def quarantine_line(row: int, told: Mapping[str, Any]) -> bytes:
+    """What is listed of a row that was kept out: never its text."""
+    return json.dumps({"row": row, **told}).encode() + b"\n"
 
 
 class _Job:
@@ -214,15 +233,22 @@ class _Job:
         with atomic_file(self._state) as file:
             file.write(json.dumps(state).encode())
 
-    def finish(self, done: Applied) -> None:
-        """Give the files their names."""
+    def finish(self, done: Applied, engine: RowEngine) -> None:
+        """Give the files their names; where there is a second pass, those that it writes."""
+        part, lost = self.part, self.lost
+        if engine.second is not None:
+            part, lost = (path.with_name(f"{path.name}.k") for path in (part, lost))
+            drafts = Drafts(self.part, self.lost, quarantine_line)
+            engine.second.write(drafts, part, lost, done)
         quarantine = self._target.with_name(self._target.name + ".quarantine.jsonl")
         if done.quarantined:
-            os.replace(self.lost, quarantine)
+            os.replace(lost, quarantine)
         else:
-            self.lost.unlink()
+            lost.unlink()
             quarantine.unlink(missing_ok=True)
-        os.replace(self.part, self._target)
+        os.replace(part, self._target)
+        for path in (self.part, self.lost):
+            path.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
 

@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import Any
 
 from ..mixer.errors import Reason, RecollectError
 from .deid_rows import Answer, Answered, RowDeidentifier, RowOptions
+from .deid_second_pass import SecondPass
 from .policy_version import PolicyVersion
 
 _AHEAD = 4
@@ -38,8 +40,10 @@ class RowPool:
     """The engine that ships, in a number of processes; 1 works in this one."""
 
     def __init__(self, options: RowOptions, workers: int) -> None:
-        self._options = options
+        rule = options.policy.k_anonymity
+        self._options = replace(options, draft=rule is not None)
         self._workers = workers
+        self.second = None if rule is None else SecondPass(options, rule)
 
     @property
     def digest(self) -> str:

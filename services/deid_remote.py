@@ -47,6 +47,7 @@ class RemoteRows:
         self._call = call
         self._layout = layout
         self._num_sent = 0
+        self.second = None
 
     @property
     def digest(self) -> str:

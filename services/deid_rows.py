@@ -20,6 +20,7 @@ from .policy_version import PolicyVersion
 from .privacy import Policy
 
 if TYPE_CHECKING:
+    from .deid_draft import DraftMaker
     from .privacy import Replacement
 
 _DIALOGUES = ("messages", "turns", "conversations")
@@ -53,6 +54,8 @@ class RowOptions(RowLayout):
 
     policy: Policy
     key: bytes
+    draft: bool = False
+    """Whether to write drafts, with what is left of their subjects, for a second pass."""
 
     @property
     def digest(self) -> str:
@@ -94,7 +97,9 @@ class RowDeidentifier:
         from .privacy import Deidentifier
 
         self._options = options
-        self._deidentifier = Deidentifier(options.policy, options.key)
+        policy = options.policy.alone if options.draft else options.policy
+        self._deidentifier = Deidentifier(policy, options.key)
+        self._drafts = _draft_maker(options)
         self._deidentifier.prove()
 
     def answers(self, lines: Sequence[bytes]) -> list[Answer]:
@@ -132,7 +137,22 @@ class RowDeidentifier:
         ]
         counts = Counter(span["class"] for part in parts for span in part.spans)
         policy = PolicyVersion.of(self._options.policy)
-        return closed_row(opened, self._options, parts, counts, policy), dict(counts)
+        new = closed_row(opened, self._options, parts, counts, policy)
+        if self._drafts is not None:
+            subject = opened.subject and self._deidentifier.pseudonym(opened.subject)
+            paths = [path for path, _ in opened.places]
+            names = [named(path) for path in paths]
+            new = self._drafts.draft(new, paths, names, previews, subject or None)
+        return new, dict(counts)
+
+
+def _draft_maker(options: RowOptions) -> DraftMaker | None:
+    rule = options.policy.k_anonymity
+    if rule is None or not options.draft:
+        return None
+    from .deid_draft import DraftMaker
+
+    return DraftMaker(options.policy, rule.attributes, spans=options.spans)
 
 
 def read_row(line: bytes) -> Mapping[str, Any]:
@@ -204,7 +224,7 @@ def closed_row(
     spans = []
     for (path, _), part in zip(opened.places, parts, strict=True):
         _put(new, row, path, part.text)
-        where = {"field": _spelled(path)} if path != ("text",) else {}
+        where = named(path)
         spans += [{**where, **span} for span in part.spans]
     if layout.spans:
         new["spans"] = spans
@@ -306,5 +326,10 @@ def _put(new: dict[str, Any], row: Mapping[str, Any], path: Place, text: str) ->
     turns.append({**role, key: text})
 
 
-def _spelled(path: Place) -> str:
+def named(path: Sequence[Any]) -> dict[str, str]:
+    """What a span says of where its text stands."""
+    return {"field": _spelled(path)} if tuple(path) != ("text",) else {}
+
+
+def _spelled(path: Sequence[Any]) -> str:
     return str(path[0]) if len(path) == 1 else f"{path[0]}[{path[1]}].{path[2]}"

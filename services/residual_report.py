@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,23 @@ def anonymity_lines(found: Anonymity) -> Iterator[RenderableType]:
     )
     if found.num_unread:
         yield Text(f"{found.num_unread:,} examples could not be read by the detector.")
+
+
+def second_pass_lines(done: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What a second pass did, as a table and a sentence."""
+    rows = [
+        (name, level, f"{count:,}")
+        for name, levels in done["levels"].items()
+        for level, count in levels.items()
+    ]
+    if rows:
+        title = f"What is left of {done['num_subjects']:,} subjects, alike to {done['k']} or more"
+        yield table(title, ("attribute", "told", "subjects"), rows, numbers=1)
+    yield Text(
+        f"Rows generalised: {done['num_rows_generalised']:,}. "
+        f"Of {done['num_subjects']:,} subjects, {done['num_subjects_held']:,} are alike to fewer "
+        f"than {done['k']}; rows held: {done['num_rows_held']:,}."
+    )
 
 
 def outcome_body(outcome: Outcome, num_listed: int = 0) -> dict[str, Any]:

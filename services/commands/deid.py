@@ -79,6 +79,15 @@ def apply(
             help="Address of a service that does the work, under its key; here, if not said.",
         ),
     ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k",
+            min=2,
+            help="Read the rows twice, and tell less exactly of whoever is not alike to K subjects "
+            "in what is left of age, date, place and trade; needs --subject.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """De-identify a JSONL file, row by row.
@@ -98,9 +107,9 @@ def apply(
         "spans": spans,
     }
     chosen = (
-        _here(read, policy, key_file, workers)
+        _here(read, policy, key_file, workers, k)
         if server is None
-        else _there(read, policy, server, key_file, workers)
+        else _there(read, policy, server, key_file, workers, k)
     )
     with progress(as_json=as_json) as bar, chosen as engine:
         size = source.stat().st_size if source.is_file() else 0
@@ -121,6 +130,11 @@ def apply(
         f"policy {made_by.name} {made_by.version}",
         highlight=False,
     )
+    if done.anonymity is not None:
+        from ..residual_report import second_pass_lines
+
+        for shown in second_pass_lines(done.anonymity):
+            console.print(shown, highlight=False)
     for reason, count in done.quarantined.most_common():
         console.print(f"[yellow]quarantined[/yellow] {count:,} rows: {reason}", highlight=False)
     if done.quarantined:
@@ -135,7 +149,7 @@ def apply(
 
 @contextmanager
 def _here(
-    read: dict[str, Any], policy: str, key_file: Path | None, workers: int
+    read: dict[str, Any], policy: str, key_file: Path | None, workers: int, k: int | None
 ) -> Iterator[RowEngine]:
     """The engine of this process, or of a few."""
     from ..deid_pool import RowPool
@@ -144,23 +158,31 @@ def _here(
     from ..secret import secret_key
 
     chosen = load_policy(policy)
+    if k is not None:
+        chosen = chosen.with_k(k)
     key = secret_key(key_file, create=True) if key_file else secrets.token_bytes(32)
     yield RowPool(RowOptions(policy=chosen, key=key, **read), workers)
 
 
 @contextmanager
 def _there(
-    read: dict[str, Any], policy: str, server: str, key_file: Path | None, workers: int
+    read: dict[str, Any],
+    policy: str,
+    server: str,
+    key_file: Path | None,
+    workers: int,
+    k: int | None,
 ) -> Iterator[RowEngine]:
     """The engine of a service."""
     from ..deid_remote import remote_rows
     from ..deid_rows import RowLayout
 
-    for is_given, name in ((key_file is not None, "--key-file"), (workers != 1, "--workers")):
+    given = {"--key-file": key_file is not None, "--workers": workers != 1, "--k": k is not None}
+    for name, is_given in given.items():
         if is_given:
             raise RecollectError(
                 Reason.CONFIG_INVALID,
-                "a service works with a key and threads of its own.",
+                "a service works with a key and threads of its own, record by record.",
                 where=name,
                 fix=f"Leave out {name}, or --server.",
             )
@@ -174,6 +196,7 @@ def _applied(done: Applied, policy: PolicyVersion) -> dict[str, Any]:
         "num_written": done.num_written,
         "quarantined": dict(done.quarantined),
         "findings": dict(done.findings),
+        **({} if done.anonymity is None else {"anonymity": done.anonymity}),
         "policy": asdict(policy),
     }
 

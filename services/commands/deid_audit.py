@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 
 def audit(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A file that `deid apply --k --key-file` wrote: counts who is told apart in it."
+        ),
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +68,10 @@ def audit(
             "place and trade; reads every example of --store.",
         ),
     ] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="Key that made FILE.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="Field of FILE that holds text.")
+    ] = None,
     listed: Annotated[
         int, typer.Option("--list", min=0, help="Of how many findings to tell where they are.")
     ] = 0,
@@ -78,11 +88,16 @@ def audit(
     printed: --list tells the example, the place, the type and the shape. A service records the
     outcome in its ledger.
 
-    Exit code 1: more than --limit may hold one, all that is undecidable counted.
+    Of a FILE, it reads again what is left of each subject, and counts those who are alike to fewer
+    than K. Exit code 1: more than --limit may hold one, all that is undecidable counted; or
+    somebody in FILE is.
     """
     from ..residual_audit import Question, anonymity
 
     refuse_core_dumps()
+    if file is not None:
+        _audit_file(file, key_file, tuple(fields or ("text",)), k, listed, as_json=as_json)
+        return
     most = None if limit is None else _share(limit)
     question = Question(
         num_examples=examples, per_source=per_source, seed=seed, sources=tuple(sources or ())
@@ -110,6 +125,43 @@ def audit(
             )
     _show(outcome, classes, listed, html, as_json=as_json)
     if most is not None and outcome.whole.at_most_with_undecidable > most:
+        raise typer.Exit(1)
+
+
+def _audit_file(
+    file: Path,
+    key_file: Path | None,
+    fields: tuple[str, ...],
+    k: int | None,
+    listed: int,
+    *,
+    as_json: bool,
+) -> None:
+    from ..file_anonymity import file_anonymity
+    from ..residual_report import anonymity_lines
+    from ..secret import secret_key
+
+    if k is None or key_file is None:
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            "of a file, it is counted who is alike to fewer than K in what is left.",
+            where="--k" if k is None else "--key-file",
+            fix="Give --k, and with --key-file the key that made the file.",
+        )
+    with progress(as_json=as_json) as bar:
+        task = bar.add_task("bytes read", total=file.stat().st_size if file.is_file() else 0)
+
+        def tell(num_bytes: int) -> None:
+            bar.update(task, completed=num_bytes)
+
+        found = file_anonymity(file, secret_key(key_file, create=False), fields, k, tell)
+    if as_json:
+        below = [int(one, 16) for one in found.examples_below[:listed]]
+        print_json({"anonymity": {**found.to_body(), "rows_below": below}})
+    else:
+        for shown in anonymity_lines(found):
+            console.print(shown, highlight=False)
+    if found.num_below:
         raise typer.Exit(1)
 
 

@@ -76,6 +76,13 @@ class Deidentifier:
                 f"The key has {len(key)} bytes; at least {_MIN_KEY_BYTES} are needed.",
                 fix="Make one with `openssl rand -hex 32` and keep it away from the data.",
             )
+        if policy.k_anonymity is not None:
+            raise RecollectError(
+                Reason.POLICY_INVALID,
+                "how many are alike cannot be said of one record at a time",
+                where="policy.k_anonymity",
+                fix="Use `recollect deid apply`, which reads a file twice, and ingest what it wrote.",
+            )
         self.policy = policy
         self._without = without
         self._key = key
