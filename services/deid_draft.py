@@ -37,7 +37,7 @@ class Left:
 class DraftMaker:
     """Makes the draft of a row, in the process that de-identified it."""
 
-    def __init__(self, policy: Policy, attributes: frozenset[str], *, spans: bool) -> None:
+    def __init__(self, policy: Policy, attributes: tuple[str, ...], *, spans: bool) -> None:
         from .privacy.anonymity.remains import RemainsFinder
 
         self._policy = policy

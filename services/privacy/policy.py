@@ -197,8 +197,6 @@ class Policy(BaseModel):
             del values["verifier"]
         if self.k_anonymity is None:
             del values["k_anonymity"]
-        else:
-            values["k_anonymity"]["attributes"].sort()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod

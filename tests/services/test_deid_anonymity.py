@@ -47,7 +47,8 @@ def policy(**changes: Any) -> Policy:
 
 
 def options(**changes: Any) -> RowOptions:
-    return RowOptions(**({"policy": policy(), "key": KEY, "subject": "customer"} | changes))
+    values: dict[str, Any] = {"policy": policy(), "key": KEY, "subject": "customer"}
+    return RowOptions(**(values | changes))
 
 
 def applied(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> tuple[Applied, Any, Any]:

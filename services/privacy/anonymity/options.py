@@ -36,7 +36,7 @@ class KAnonymity(BaseModel):
 
     k: Annotated[int, Field(ge=2, le=1_000_000)] = 5
     """Least number of subjects, not of rows, who are alike."""
-    attributes: frozenset[str] = frozenset(NAMES)
+    attributes: tuple[str, ...] = NAMES
     """What of a subject counts: age, birth, date, demographic (trade, origin, faith, illness),
     place."""
     below: Below = Below.GENERALISE
@@ -44,8 +44,8 @@ class KAnonymity(BaseModel):
 
     @field_validator("attributes")
     @classmethod
-    def _are_known(cls, attributes: frozenset[str]) -> frozenset[str]:
-        unknown = sorted(attributes - set(NAMES))
+    def _are_known(cls, attributes: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(attributes) - set(NAMES))
         if unknown:
             raise ValueError(f"unknown attributes: {', '.join(unknown)}")
-        return attributes
+        return tuple(sorted(set(attributes)))
