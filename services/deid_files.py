@@ -13,19 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ..mixer.errors import Reason, RecollectError
+from .deid_fields import absent_fields, named_fields, require_fields
 from .deid_pool import RowPool
-from .deid_rows import Answered, RowOptions
+from .deid_rows import Answered, RowLayout, RowOptions, read_row, short_key_id
 from .deid_second_pass import Drafts, SecondPass
 from .durable import atomic_file, storage
 from .policy_version import PolicyVersion
 
 _GZIP = b"\x1f\x8b"
-_GROUP_ROWS = 64
+GROUP_ROWS = 64
 
 
 class RowEngine(Protocol):
@@ -34,6 +36,16 @@ class RowEngine(Protocol):
     @property
     def digest(self) -> str:
         """Equal digest, equal answers."""
+        ...
+
+    @property
+    def layout(self) -> RowLayout:
+        """What of a row is read and written."""
+        ...
+
+    @property
+    def key_id(self) -> str:
+        """Stands for the key that stand-ins are drawn under."""
         ...
 
     @property
@@ -63,6 +75,8 @@ class Applied:
     """Rows by reason."""
     findings: Counter[str] = field(default_factory=Counter)
     """What was replaced, by type."""
+    absent: Counter[str] = field(default_factory=Counter)
+    """Rows that were written and lack a field that was named, by field."""
     anonymity: dict[str, Any] | None = None
     """What the second pass did, where a policy asks for k-anonymity; see `Anonymised`."""
 
@@ -73,6 +87,7 @@ def apply_rows(
     options: RowOptions,
     *,
     workers: int = 1,
+    overwrite: bool = False,
     tell: Callable[[Applied], None] = lambda _: None,
 ) -> Applied:
     """De-identifies a JSONL file here; see `apply_through`.
@@ -82,12 +97,14 @@ def apply_rows(
         target: where the rows are written.
         options: what of a row is read and written, by which policy and key.
         workers: processes that work; 1 works in this one.
+        overwrite: whether a target may be replaced that was made under another key.
         tell: called with the counts so far after every group.
 
     Raises:
         RecollectError: as `apply_through`; DEIDENTIFICATION_FAILED where the self-test fails.
     """
-    return apply_through(source, target, RowPool(options, workers), tell=tell)
+    engine = RowPool(options, workers)
+    return apply_through(source, target, engine, overwrite=overwrite, tell=tell)
 
 
 def apply_through(
@@ -95,6 +112,7 @@ def apply_through(
     target: Path,
     engine: RowEngine,
     *,
+    overwrite: bool = False,
     tell: Callable[[Applied], None] = lambda _: None,
 ) -> Applied:
     """De-identifies a JSONL file; `target` appears when every row was dealt with.
@@ -107,13 +125,19 @@ def apply_through(
         source: one JSON object a line.
         target: where the rows are written.
         engine: what does the work.
+        overwrite: whether a target may be replaced that was made under another key.
         tell: called with the counts so far after every group.
 
     Raises:
-        RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file; STORAGE_FULL;
-            STORAGE_FAILED; and what the engine raises.
+        RecollectError: INPUT_NOT_FOUND; CONFIG_INVALID where both are one file, or the target
+            holds stand-ins of another key; INPUT_UNKNOWN_FORMAT where a field that was named is in
+            no row; STORAGE_FULL; STORAGE_FAILED; and what the engine raises.
     """
-    _require_files(source, target)
+    require_files(source, target)
+    require_fields(source, engine.layout)
+    if not overwrite:
+        require_key(target, engine.key_id)
+    names = tuple(named_fields(engine.layout))
     job = _Job(source, target, engine.digest)
     with storage(target), ExitStack() as stack:
         done = job.resume()
@@ -123,10 +147,12 @@ def apply_through(
         lines.seek(done.num_bytes)
         out.seek(0, os.SEEK_END)
         lost.seek(0, os.SEEK_END)
-        groups = iter(lambda: list(islice(lines, _GROUP_ROWS)), [])
+        groups = iter(lambda: list(islice(lines, GROUP_ROWS)), [])
         answers = stack.enter_context(closing(engine.answers(groups)))
         for answered in answers:
             _write(answered, done, out, lost, engine)
+            for line, (new, _) in zip(*answered, strict=True):
+                done.absent.update(absent_fields(line, names if new is not None else ()))
             job.note(done, out, lost)
             tell(done)
     with storage(target):
@@ -134,7 +160,7 @@ def apply_through(
     return done
 
 
-def _require_files(source: Path, target: Path) -> None:
+def require_files(source: Path, target: Path) -> None:
     """Refuses an input that is none, and one that would be overwritten.
 
     Raises:
@@ -161,6 +187,32 @@ def _require_files(source: Path, target: Path) -> None:
             )
 
 
+def require_key(target: Path, key: str) -> None:
+    """Refuses a target that holds stand-ins of another key, or that is something else altogether.
+
+    Raises:
+        RecollectError: CONFIG_INVALID.
+    """
+    with storage(target):
+        if not target.exists() or not target.stat().st_size:
+            return
+        with target.open("rb") as lines:
+            first = lines.readline()
+    try:
+        made_under = read_row(first).get("key")
+    except RecollectError:
+        made_under = None
+    if made_under != short_key_id(key):
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            "there is such a file, and it was made under another key, or by something else: "
+            "whoever is in it would have another stand-in from now on",
+            where=str(target),
+            fix="Give the key that made it with --key-file, name another file, or replace it with "
+            "--overwrite.",
+        )
+
+
 def _write(
     answered: Answered, done: Applied, out: IO[bytes], lost: IO[bytes], engine: RowEngine
 ) -> None:
@@ -174,7 +226,7 @@ def _write(
             out.write(written_line(done.num_rows, new, engine))
         elif line.strip():
             done.quarantined[told["reason"]] += 1
-            lost.write(quarantine_line(done.num_rows, told))
+            lost.write(quarantine_line(done.num_rows, told, engine))
 
 
 def written_line(row: int, new: str, engine: RowEngine) -> bytes:
@@ -182,9 +234,20 @@ def written_line(row: int, new: str, engine: RowEngine) -> bytes:
     return new.encode() + b"\n" if engine.second is None else engine.second.line(row, new)
 
 
-def quarantine_line(row: int, told: Mapping[str, Any]) -> bytes:
+def quarantine_line(row: int, told: Mapping[str, Any], engine: RowEngine) -> bytes:
     """What is listed of a row that was kept out: never its text."""
-    return json.dumps({"row": row, **told}).encode() + b"\n"
+    made = {"key": short_key_id(engine.key_id), "layout": engine.layout.layout_id}
+    return json.dumps({"row": row, **told, **made}).encode() + b"\n"
+
+
+def quarantine_file(target: Path) -> Path:
+    """Where the rows are listed that were kept out of a result."""
+    return target.with_name(target.name + ".quarantine.jsonl")
+
+
+def state_file(target: Path) -> Path:
+    """Where it is noted how far a job is; gone once the result is whole."""
+    return target.with_name(target.name + ".state")
 
 
 class _Job:
@@ -194,7 +257,7 @@ class _Job:
         self._target = target
         self.part = target.with_name(target.name + ".part")
         self.lost = target.with_name(target.name + ".quarantine.part")
-        self._state = target.with_name(target.name + ".state")
+        self._state = state_file(target)
         stat = source.stat()
         self._name = [str(source.resolve()), stat.st_size, stat.st_mtime_ns, digest]
 
@@ -207,13 +270,14 @@ class _Job:
             sizes = state["sizes"]
             done = Applied(**state["done"])
             done.quarantined, done.findings = Counter(done.quarantined), Counter(done.findings)
+            done.absent = Counter(done.absent)
             for path, size in zip((self.part, self.lost), sizes, strict=True):
                 if path.stat().st_size < size:
                     raise ValueError
                 os.truncate(path, size)
         except (OSError, ValueError, KeyError, TypeError):
             for path in (self.part, self.lost):
-                _make_empty(path)
+                make_empty(path)
             return Applied()
         return done
 
@@ -228,6 +292,7 @@ class _Job:
             "num_bytes": done.num_bytes,
             "quarantined": done.quarantined,
             "findings": done.findings,
+            "absent": done.absent,
         }
         state = {"name": self._name, "sizes": [out.tell(), lost.tell()], "done": counts}
         with atomic_file(self._state) as file:
@@ -238,9 +303,9 @@ class _Job:
         part, lost = self.part, self.lost
         if engine.second is not None:
             part, lost = (path.with_name(f"{path.name}.k") for path in (part, lost))
-            drafts = Drafts(self.part, self.lost, quarantine_line)
+            drafts = Drafts(self.part, self.lost, partial(quarantine_line, engine=engine))
             engine.second.write(drafts, part, lost, done)
-        quarantine = self._target.with_name(self._target.name + ".quarantine.jsonl")
+        quarantine = quarantine_file(self._target)
         if done.quarantined:
             os.replace(lost, quarantine)
         else:
@@ -252,6 +317,6 @@ class _Job:
         self._state.unlink(missing_ok=True)
 
 
-def _make_empty(path: Path) -> None:
+def make_empty(path: Path) -> None:
     """An empty file that its owner alone may read."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))

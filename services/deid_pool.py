@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..mixer.errors import Reason, RecollectError
-from .deid_rows import Answer, Answered, RowDeidentifier, RowOptions
+from .deid_rows import Answer, Answered, RowDeidentifier, RowLayout, RowOptions
 from .deid_second_pass import SecondPass
 from .policy_version import PolicyVersion
 
@@ -49,6 +49,16 @@ class RowPool:
     def digest(self) -> str:
         """Equal digest, equal answers."""
         return self._options.digest
+
+    @property
+    def layout(self) -> RowLayout:
+        """What of a row is read and written."""
+        return self._options
+
+    @property
+    def key_id(self) -> str:
+        """Stands for the key of the stand-ins."""
+        return self._options.key_id
 
     @property
     def policy(self) -> PolicyVersion:

@@ -59,6 +59,16 @@ class RemoteRows:
         )
 
     @property
+    def layout(self) -> RowLayout:
+        """What of a row is read and written."""
+        return self._layout
+
+    @property
+    def key_id(self) -> str:
+        """Stands for the key of the service's tenant."""
+        return self._call.opening.key_id
+
+    @property
     def policy(self) -> PolicyVersion:
         """What the answers are made by."""
         return self._call.opening.policy
@@ -112,7 +122,7 @@ class RemoteRows:
                 Part(text=message.content, spans=[_span(span) for span in found])
                 for message, found in zip(result.messages, spans, strict=True)
             ]
-            new = closed_row(row, self._layout, parts, result.findings, self.policy)
+            new = closed_row(row, self._layout, parts, result.findings, self.policy, self.key_id)
             return written_row(new), dict(result.findings)
         except RecollectError as error:
             return refusal(error)

@@ -18,6 +18,7 @@ from ..mixer.errors import Reason, RecollectError
 from .intake.columns import leaves
 from .policy_version import PolicyVersion
 from .privacy import Policy
+from .secret import key_id
 
 if TYPE_CHECKING:
     from .deid_draft import DraftMaker
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 _DIALOGUES = ("messages", "turns", "conversations")
 _CONTENTS = ("content", "value", "text")
+_ID_DIGITS = 12
+
+
+def short_key_id(key: str) -> str:
+    """The id of a key as rows have it."""
+    return key[:_ID_DIGITS]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +48,11 @@ class RowLayout:
     """Field that names whom a row is about: dates and ages of one subject are moved alike."""
     spans: bool = False
     """Whether to write where in the input what was found."""
+
+    @property
+    def layout_id(self) -> str:
+        """12 hex digits: equal where the same fields are read and written."""
+        return self.digest_with("layout")[:_ID_DIGITS]
 
     def digest_with(self, *parts: str) -> str:
         """Equal digest, equal output; the parts stand for what de-identifies."""
@@ -62,6 +74,11 @@ class RowOptions(RowLayout):
         """Equal digest, equal output."""
         key = hashlib.sha256(b"rows\x00" + self.key).hexdigest()
         return self.digest_with(self.policy.fingerprint, key)
+
+    @property
+    def key_id(self) -> str:
+        """Stands for the key: equal under the same key, here and in a service."""
+        return key_id(self.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +154,8 @@ class RowDeidentifier:
         ]
         counts = Counter(span["class"] for part in parts for span in part.spans)
         policy = PolicyVersion.of(self._options.policy)
-        new = closed_row(opened, self._options, parts, counts, policy)
+        key = self._options.key_id
+        new = closed_row(opened, self._options, parts, counts, policy, key)
         if self._drafts is not None:
             subject = opened.subject and self._deidentifier.pseudonym(opened.subject)
             paths = [path for path, _ in opened.places]
@@ -209,6 +227,7 @@ def closed_row(
     parts: Sequence[Part],
     findings: Mapping[str, int],
     policy: PolicyVersion,
+    key: str,
 ) -> dict[str, Any]:
     """The row to write.
 
@@ -218,6 +237,7 @@ def closed_row(
         parts: what became of each of its texts.
         findings: how many were replaced, by type.
         policy: what made it.
+        key: id of the key that its stand-ins are drawn under.
     """
     row = opened.row
     new: dict[str, Any] = {name: row[name] for name in layout.keep if name in row}
@@ -230,6 +250,7 @@ def closed_row(
         new["spans"] = spans
     new["findings"] = dict(sorted(findings.items()))
     new["policy"] = str(policy)
+    new["key"] = short_key_id(key)
     return new
 
 

@@ -28,10 +28,16 @@ def _to_wire(example: RawExample) -> wire.RawExample:
 
 
 def _requests(
-    source: str, examples: Iterable[RawExample], *, retry: bool, skipped: IntakeReport | None
+    source: str,
+    examples: Iterable[RawExample],
+    *,
+    retry: bool,
+    mapping_digest: str | None,
+    skipped: IntakeReport | None,
 ) -> Iterator[wire.IngestRequest]:
     """The header, then bounded groups: neither side ever holds more than one group."""
-    yield wire.IngestRequest(header=wire.IngestHeader(source=source, retry=retry))
+    header = wire.IngestHeader(source=source, retry=retry, mapping_digest=mapping_digest)
+    yield wire.IngestRequest(header=header)
     group: list[wire.RawExample] = []
     num_bytes = 0
     for example in examples:
@@ -97,6 +103,7 @@ def send(
     examples: Iterable[RawExample],
     *,
     retry: bool = False,
+    mapping_digest: str | None = None,
     skipped: IntakeReport | None = None,
 ) -> Iterator[wire.IngestResponse]:
     """Streams examples into a source; the last answer is marked done.
@@ -106,13 +113,17 @@ def send(
         source: a registered source.
         examples: what is sent.
         retry: whether rows that are in quarantine leave it once they are accepted.
+        mapping_digest: of the mapping that the examples were read with, empty if there was none;
+            the ledger keeps it, so that rows are not tried again without their mapping.
         skipped: counts examples that no message can hold, and which are passed over; if left out,
             they end the sending.
 
     Raises:
         RecollectError: what the reading or the service raised; then nothing was stored.
     """
-    reading = _Reading(_requests(source, examples, retry=retry, skipped=skipped))
+    reading = _Reading(
+        _requests(source, examples, retry=retry, mapping_digest=mapping_digest, skipped=skipped)
+    )
     try:
         yield from client.store.Ingest(iter(reading), timeout=JOB_SECONDS)
     except Exception:

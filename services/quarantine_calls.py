@@ -104,4 +104,5 @@ def _to_wire(row: QuarantinedRow) -> wire.QuarantinedRow:
         reason=row.why.reason,
         ingest=row.why.ingest,
         time=row.why.time,
+        mapping_digest=row.why.mapping_digest,
     )

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -44,6 +45,20 @@ def _messages_from_wire(messages: Iterable[wire.Message]) -> tuple[Message, ...]
 
 def _messages_to_wire(messages: Iterable[Message]) -> list[wire.Message]:
     return [wire.Message(speaker=m.speaker.value, content=m.content) for m in messages]
+
+
+def _mapping_digest(header: wire.IngestHeader) -> str | None:
+    """What a header says of a mapping: it goes to the ledger, so it must be a digest."""
+    if not header.HasField("mapping_digest"):
+        return None
+    if not re.fullmatch(r"(?:[0-9a-f]{64})?", header.mapping_digest):
+        raise RecollectError(
+            Reason.INPUT_MALFORMED,
+            "the digest of the mapping is none.",
+            where="mapping_digest",
+            fix="Send SHA-256 in hex, or nothing.",
+        )
+    return header.mapping_digest
 
 
 class StoreServicer(QuarantineCalls, StoreServiceServicer):
@@ -94,7 +109,7 @@ class StoreServicer(QuarantineCalls, StoreServiceServicer):
         source, is_retry = header.header.source, header.header.retry
         # Before the lock is made, of which there is one for every name.
         self._store.source(source)
-        tally = Tally()
+        tally = Tally(mapping_digest=_mapping_digest(header.header))
         async with (
             self._ingesting.setdefault(source, asyncio.Lock()),
             opened(self._store.writer, source) as writer,

@@ -35,6 +35,8 @@ def findings_to_wire(findings: Counter[str]) -> list[wire.FindingCount]:
 class Tally:
     """The counts of one ingestion, and the rows that it kept out."""
 
+    mapping_digest: str | None = None
+    """Of the mapping that the rows were read with; None if nobody said."""
     num_read: int = 0
     num_stored: int = 0
     num_duplicates: int = 0
@@ -90,13 +92,18 @@ class Tally:
             "num_quarantined": self.num_quarantined,
             "quarantined": _listed(self.quarantined[:MAX_POINTERS]),
             "findings": dict(sorted(self.findings.items())),
+            **self._mapping(),
         }
+
+    def _mapping(self) -> dict[str, JSON]:
+        return {} if self.mapping_digest is None else {"mapping_digest": self.mapping_digest}
 
     def further_pages(self, source: str, ingest: int) -> Iterator[dict[str, JSON]]:
         """Entries for the rest of the rows that were kept out."""
         for first in range(MAX_POINTERS, len(self.quarantined), MAX_POINTERS):
             page = self.quarantined[first : first + MAX_POINTERS]
-            yield {"source": source, "ingest": ingest, "rows": _listed(page)}
+            rows = _listed(page)
+            yield {"source": source, "ingest": ingest, "rows": rows, **self._mapping()}
 
     def releases(self, source: str, ingest: int) -> Iterator[dict[str, JSON]]:
         """Entries for the rows that leave the quarantine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ...mixer.errors import Reason, RecollectError
 from ..core_dumps import refuse_core_dumps
 from .deid_audit import audit
-from .terminal import JsonOption, console, notes, print_json, progress, table
+from .deid_policies import policies
+from .terminal import JsonOption, console, counted, notes, print_json, progress, table
 
 if TYPE_CHECKING:
     from ..deid_files import Applied, RowEngine
+    from ..deid_quarantine import Retried
     from ..policy_version import PolicyVersion
 
 app = typer.Typer(
@@ -88,6 +92,16 @@ def apply(
             "in what is left of age, date, place and trade; needs --subject.",
         ),
     ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Take only the rows in TARGET.quarantine.jsonl, into their place."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a TARGET that was made under another key."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """De-identify a JSONL file, row by row.
@@ -97,6 +111,7 @@ def apply(
     was. Exit code 0 also where rows were quarantined.
     """
     from ..deid_files import apply_through
+    from ..deid_quarantine import retry_rows
 
     refuse_core_dumps()
     read = {
@@ -113,38 +128,74 @@ def apply(
     )
     with progress(as_json=as_json) as bar, chosen as engine:
         size = source.stat().st_size if source.is_file() else 0
+        made_by = engine.policy
+        if retry:
+            task = bar.add_task("rows tried again")
+            again = retry_rows(
+                source, target, engine, tell=lambda num: bar.update(task, completed=num)
+            )
+            _show_retried(again, target, as_json=as_json)
+            return
         task = bar.add_task("bytes read", total=size)
 
         def tell(done: Applied) -> None:
             bar.update(task, completed=done.num_bytes)
 
-        done = apply_through(source, target, engine, tell=tell)
-        made_by = engine.policy
+        done = apply_through(source, target, engine, overwrite=overwrite, tell=tell)
     if as_json:
         print_json(_applied(done, made_by))
         return
     rows = [(kind, f"{n:,}") for kind, n in done.findings.most_common()]
     console.print(table("Replaced", ("type", "times"), rows, numbers=1))
     console.print(
-        f"{done.num_written:,} of {done.num_rows:,} rows written to {target}, "
+        f"{done.num_written:,} of {counted(done.num_rows, 'row')} written to {target}, "
         f"policy {made_by.name} {made_by.version}",
         highlight=False,
     )
+    for name, count in done.absent.items():
+        console.print(
+            f"[yellow]{counted(count, 'row')}[/yellow] without the field {escape(name)}",
+            highlight=False,
+        )
     if done.anonymity is not None:
         from ..residual_report import second_pass_lines
 
         for shown in second_pass_lines(done.anonymity):
             console.print(shown, highlight=False)
-    for reason, count in done.quarantined.most_common():
-        console.print(f"[yellow]quarantined[/yellow] {count:,} rows: {reason}", highlight=False)
-    if done.quarantined:
-        console.print(f"They are listed in {target}.quarantine.jsonl", highlight=False)
+    _show_quarantined(done.quarantined, target)
     if key_file is None and server is None:
         notes.print(
             "[dim]The key was made for this run alone: another run chooses other stand-ins. "
             "Keep one with --key-file.[/dim]",
             highlight=False,
         )
+
+
+def _show_quarantined(quarantined: Counter[str], target: Path) -> None:
+    for reason, count in quarantined.most_common():
+        console.print(
+            f"[yellow]quarantined[/yellow] {counted(count, 'row')}: {reason}", highlight=False
+        )
+    if quarantined:
+        console.print(
+            f"See `recollect quarantine list {target}.quarantine.jsonl`; mend what is wrong where "
+            "it stands, and give the same command with --retry",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _show_retried(again: Retried, target: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(again))
+        return
+    console.print(
+        f"{again.num_released:,} of {counted(again.num_listed, 'row')} in quarantine put into "
+        f"{'its' if again.num_listed == 1 else 'their'} place in {target}",
+        highlight=False,
+        markup=False,
+    )
+    _show_quarantined(again.quarantined, target)
 
 
 @contextmanager
@@ -196,6 +247,7 @@ def _applied(done: Applied, policy: PolicyVersion) -> dict[str, Any]:
         "num_written": done.num_written,
         "quarantined": dict(done.quarantined),
         "findings": dict(done.findings),
+        "absent": dict(done.absent),
         **({} if done.anonymity is None else {"anonymity": done.anonymity}),
         "policy": asdict(policy),
     }
@@ -255,27 +307,5 @@ def evaluate(
         console.print(f"missed {kind} in {text_id}: {value}", highlight=False, markup=False)
 
 
-@app.command(epilog="Example: recollect deid policies")
-def policies(as_json: JsonOption = False) -> None:
-    """List the policies that ship: what they replace, by what, and how sure a finding must be."""
-    from ..privacy.policy import shipped_policies
-
-    found = shipped_policies()
-    if as_json:
-        print_json([p.model_dump(mode="json") | {"fingerprint": p.fingerprint} for p in found])
-        return
-    rows = [
-        (
-            p.name,
-            p.version,
-            f"{len(p.entities)}",
-            ", ".join(sorted({str(p.operator(e)) for e in p.entities})),
-            f"{p.tagger_threshold}",
-        )
-        for p in found
-    ]
-    columns = ("policy", "version", "types", "operators", "tagger threshold")
-    console.print(table("Policies", columns, rows, numbers=1))
-
-
+app.command(epilog="Example: recollect deid policies hipaa-safe-harbor")(policies)
 app.command(epilog="Example: recollect deid audit --examples 2000 --limit 0.5%")(audit)

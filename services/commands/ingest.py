@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ...mixer.errors import Reason, RecollectError
@@ -21,6 +22,7 @@ from .terminal import (
     JsonOption,
     ServerOption,
     console,
+    counted,
     print_json,
     progress,
     table,
@@ -72,9 +74,10 @@ def ingest(
     """
     refuse_core_dumps()
     report = IntakeReport()
+    mapped = load_mapping(mapping)
     examples = read_examples(
         location,
-        load_mapping(mapping),
+        mapped,
         report=report,
         on_bad_row="skip" if skip_bad_rows else "stop",
     )
@@ -94,7 +97,13 @@ def ingest(
         )
         quarantined: list[wire.Quarantined] = []
         skipped = report if skip_bad_rows else None
-        for answer in send(client, source, chain([first], examples), skipped=skipped):
+        for answer in send(
+            client,
+            source,
+            chain([first], examples),
+            mapping_digest=mapped.digest if mapped else "",
+            skipped=skipped,
+        ):
             quarantined += answer.quarantined
             bar.update(task, description=f"ingest {source}: {answer.num_read:,} read")
     _show(source, answer, quarantined, report, as_json=as_json)
@@ -132,6 +141,12 @@ def _show(
     )
     for line in report.to_lines()[1:]:
         console.print(f"  {line}", highlight=False, markup=False)
+    for column, count in sorted(report.absent.items()):
+        console.print(
+            f"  [yellow]{counted(count, 'row')}[/yellow] without the identifying column "
+            f"{escape(column)}",
+            highlight=False,
+        )
     for item in quarantined[:5]:
         console.print(f"  quarantined {item.pointer.file}:{item.pointer.row}: {item.reason}")
     if findings:

@@ -10,18 +10,20 @@ from typing import Annotated
 
 import typer
 
+from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import RawExample
 from ...v1 import store_pb2 as wire
 from ..client import CALL_SECONDS, JOB_SECONDS, ServiceClient, connect
 from ..core_dumps import refuse_core_dumps
 from ..ingestion import send
-from ..intake import IntakeReport, pointer_name, read_examples
+from ..intake import ColumnMapping, IntakeReport, pointer_name, read_examples
 from .ingest import load_mapping
 from .terminal import (
     DEFAULT_SERVER,
     JsonOption,
     ServerOption,
     console,
+    counted,
     notes,
     print_json,
     table,
@@ -45,7 +47,13 @@ def _listed(client: ServiceClient, source: str, file: str) -> Iterator[wire.List
 
 @app.command("list", epilog="Example: recollect quarantine list support")
 def list_quarantine(
-    source: Annotated[str, typer.Argument(help="Name of a source; all, if not said.")] = "",
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a source, or a TARGET.quarantine.jsonl of `recollect deid apply`; all "
+            "sources, if not said."
+        ),
+    ] = "",
     file: FileOption = "",
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
@@ -54,6 +62,9 @@ def list_quarantine(
 
     Their text is stored nowhere. Identifiers in the name of a file are replaced.
     """
+    if _is_file(source):
+        _list_file(Path(source), as_json=as_json)
+        return
     rows: list[dict[str, str | int]] = []
     num_unlisted: dict[str, int] = {}
     with connect(server) as client:
@@ -76,14 +87,37 @@ def list_quarantine(
         return
     columns = ("source", "file", "row", "reason", "ingest", "time")
     cells = [[str(v)[:19] if k == "time" else str(v) for k, v in r.items()] for r in rows[:_SHOWN]]
-    console.print(table(f"{len(rows):,} rows in quarantine", columns, cells))
+    console.print(table(f"{counted(len(rows), 'row')} in quarantine", columns, cells))
     if len(rows) > _SHOWN:
-        console.print(f"… and {len(rows) - _SHOWN:,} more: --json lists them all")
+        _tell_of_more(len(rows))
     for name, number in num_unlisted.items():
         console.print(
             f"[yellow]{name}[/yellow]: {number:,} more that no entry points to; mend what made "
             "them fail, and ingest their file again"
         )
+
+
+def _tell_of_more(num_rows: int) -> None:
+    console.print(f"… and {num_rows - _SHOWN:,} more: --json lists them all", highlight=False)
+
+
+def _is_file(source: str) -> bool:
+    """Whether this is a path: no name of a source has a dot or a slash."""
+    return "." in source or "/" in source
+
+
+def _list_file(path: Path, *, as_json: bool) -> None:
+    from ..deid_quarantine import read_quarantine
+
+    columns = ("row", "reason", "where", "message")
+    rows = [{name: row.get(name, "") for name in columns} for row in read_quarantine(path)]
+    if as_json:
+        print_json({"rows": rows})
+        return
+    cells = [[str(value) for value in row.values()] for row in rows[:_SHOWN]]
+    console.print(table(f"{counted(len(rows), 'row')} in quarantine", columns, cells))
+    if len(rows) > _SHOWN:
+        _tell_of_more(len(rows))
 
 
 @dataclass
@@ -104,6 +138,31 @@ class _Wanted:
                 if self.name:
                     pointer = replace(pointer, file=self.name)
                 yield replace(example, pointer=pointer)
+
+
+def _check_mapping(
+    held: Iterable[wire.QuarantinedRow], mapping: ColumnMapping | None, *, as_json: bool
+) -> None:
+    """Refuses rows without the mapping that they were read with, and tells of another one.
+
+    Raises:
+        RecollectError: CONFIG_INVALID.
+    """
+    digests = {row.mapping_digest if row.HasField("mapping_digest") else None for row in held}
+    if mapping is None and digests - {None, ""}:
+        raise RecollectError(
+            Reason.CONFIG_INVALID,
+            "the file was ingested with a mapping, and is read without one: columns that identify "
+            "people would not be looked for.",
+            where="--mapping",
+            fix="Name that mapping with --mapping.",
+        )
+    if as_json:
+        return
+    if mapping is None and None in digests:
+        notes.print("without --mapping: no column of the file is looked for by its name")
+    if mapping is not None and digests - {None, "", mapping.digest}:
+        notes.print("this is another mapping than the one that the file was ingested with")
 
 
 @app.command(epilog="Example: recollect quarantine retry chats.jsonl --source support")
@@ -132,18 +191,21 @@ def retry(
     answer = wire.IngestResponse()
     with connect(server) as client:
         listed = _listed(client, source, name or pointer_name(location))
-        wanted = _Wanted(frozenset(row.pointer.row for part in listed for row in part.rows), name)
+        held = [row for part in listed for row in part.rows]
+        wanted = _Wanted(frozenset(row.pointer.row for row in held), name)
         if wanted.rows:
-            if mapping is None and not as_json:
-                notes.print("without --mapping: no column of the file is looked for by its name")
-            report = IntakeReport()
             mapped = load_mapping(mapping)
+            _check_mapping(held, mapped, as_json=as_json)
+            report = IntakeReport()
             read = read_examples(location, mapped, report=report, on_bad_row="skip")
             examples = wanted.of(read)
             # Where none of them is there any more, there is nothing to record.
             for first in examples:
                 chosen = chain([first], examples)
-                *_, answer = send(client, source, chosen, retry=True, skipped=report)
+                digest = mapped.digest if mapped else ""
+                *_, answer = send(
+                    client, source, chosen, retry=True, mapping_digest=digest, skipped=report
+                )
     told = {
         "source": source,
         "num_in_quarantine": len(wanted.rows),
@@ -156,12 +218,14 @@ def retry(
         print_json(told)
         return
     console.print(
-        f"[bold]{source}[/bold]: {len(wanted.rows):,} rows of this file were in quarantine, "
+        f"[bold]{source}[/bold]: {counted(len(wanted.rows), 'row')} of this file in quarantine, "
         f"{len(wanted.seen):,} tried again, {answer.num_released:,} left it, "
-        f"{answer.num_stored:,} examples stored, {answer.num_duplicates:,} already there"
+        f"{counted(answer.num_stored, 'example')} stored, {answer.num_duplicates:,} already there"
     )
     if missing := len(wanted.rows) - len(wanted.seen):
-        console.print(f"[yellow]{missing:,}[/yellow] are not in the file, or cannot be read")
+        console.print(
+            f"[yellow]{counted(missing, 'row')}[/yellow] not in the file, or not to be read"
+        )
 
 
 @app.command(epilog='Example: recollect quarantine drop support --why "attachments, not text"')

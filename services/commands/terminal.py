@@ -85,6 +85,11 @@ def print_error(error: RecollectError, *, as_json: bool) -> None:
     notes.print(f"      [dim]({error.reason.name})[/dim]", highlight=False)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as in `1 row` and `2,000 rows`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0
 ) -> Table:

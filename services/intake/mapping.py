@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -125,6 +127,14 @@ class ColumnMapping(BaseModel):
             if mark is not None:
                 where = f"mapping:{mark.line + 1}:{mark.column + 1}"
         raise RecollectError(Reason.CONFIG_INVALID, "not valid YAML.", where=where)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over its values; empty for one that says nothing."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        values.pop("version", None)
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest() if values else ""
 
     @cached_property
     def speakers_by_label(self) -> Mapping[str, Speaker | None]:

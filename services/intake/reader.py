@@ -18,13 +18,17 @@ from .layouts import RowLayout, resolve
 from .limits import IntakeLimits
 from .lines import opened
 from .mapping import ColumnMapping
-from .report import IntakeReport, Repair, Unusable
+from .report import IntakeReport, Unusable
 from .row import BadRow, Row, Rows
 from .tabular import read_csv, read_parquet
 from .text import read_text
 
 OnBadRow = Literal["stop", "skip"]
 Select = Callable[[Collection[str]], list[str]]
+FIRST_ROWS = 1_000
+"""Rows in one of which each identifying column of the mapping must stand."""
+_MOST_HELD = 1 << 24
+"""Characters that are held back until then."""
 DEFAULT_LIMITS = IntakeLimits()
 DEFAULT_MAPPING = ColumnMapping()
 
@@ -82,6 +86,7 @@ class _Reading:
         self._stop = on_bad_row == "stop"
         self._names: tuple[str, ...] = ()
         self._layout: RowLayout | None = None
+        self._num_rows = self._num_examples = 0
         self._never_seen = {*mapping.identifiers, *([mapping.subject] if mapping.subject else [])}
 
     def select(self, names: Collection[str]) -> list[str]:
@@ -95,10 +100,25 @@ class _Reading:
         ]
 
     def examples(self, rows: Rows) -> Iterator[RawExample]:
-        """The examples of the rows."""
-        num_rows, num_examples = 0, 0
+        """The examples of the rows; none before each identifying column was met."""
+        held: list[RawExample] = []
+        num_held = 0
+        for found in self._found(rows):
+            held += found
+            num_held += sum(len(m.content) for example in found for m in example.messages)
+            if self._never_seen and self._num_rows < FIRST_ROWS and num_held < _MOST_HELD:
+                continue
+            if self._num_rows >= FIRST_ROWS:
+                self._check_columns()
+            yield from held
+            held, num_held = [], 0
+        self._check_end()
+        yield from held
+
+    def _found(self, rows: Rows) -> Iterator[list[RawExample]]:
+        """The examples of each row that can be read."""
         for row in rows:
-            num_rows += 1
+            self._num_rows += 1
             self._report.num_rows += 1
             found = row.error if isinstance(row, BadRow) else self._read_row(row)
             if isinstance(found, RecollectError):
@@ -106,10 +126,9 @@ class _Reading:
                     raise found
                 self._report.reject(found.reason, Pointer(file=self._file, row=row.number))
                 continue
-            num_examples += len(found)
+            self._num_examples += len(found)
             self._report.num_examples += len(found)
-            yield from found
-        self._check_end(num_rows, num_examples)
+            yield found
 
     def _read_row(self, row: Row) -> list[RawExample] | RecollectError:
         """The examples of a row; the error of a row that cannot be read, with its place."""
@@ -156,32 +175,37 @@ class _Reading:
         for column in columns:
             value = look_up(row.columns, column)
             if value is ABSENT:
-                self._report.repairs[Repair.IDENTIFIER_ABSENT] += 1
+                self._report.absent[column] += 1
             else:
                 self._never_seen.discard(column)
                 values.update(dict.fromkeys(leaves(value)))
         return tuple(values)
 
-    def _check_end(self, num_rows: int, num_examples: int) -> None:
-        if num_rows == 0:
+    def _check_end(self) -> None:
+        if self._num_rows == 0:
             raise RecollectError(
                 Reason.INPUT_EMPTY,
                 "the input holds no rows.",
                 where=self._file,
                 fix="Check that it is the file you meant and that it was written to its end.",
             )
-        if num_examples == 0:
+        if self._num_examples == 0:
             raise RecollectError(
                 Reason.INPUT_EMPTY,
-                f"none of the {num_rows} rows makes an example.",
+                f"none of the {self._num_rows} rows makes an example.",
                 where=self._file,
                 fix="See the report for the reasons; an assistant who goes by another name, such as"
                 " system, is mapped under speakers.",
             )
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Refuses identifying columns that no row has had so far."""
         if self._never_seen:
             raise RecollectError(
                 Reason.INPUT_UNKNOWN_FORMAT,
-                f"no row has the identifying column {describe(sorted(self._never_seen))}.",
+                f"none of the first {self._num_rows:,} rows has the identifying column "
+                f"{describe(sorted(self._never_seen))}.",
                 where=self._file,
                 fix="Correct subject and identifiers in the mapping.",
             )

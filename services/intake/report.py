@@ -20,7 +20,6 @@ class Repair(StrEnum):
     EMPTY_TURN_DROPPED = "empty turn dropped"
     SPEAKER_DROPPED = "turn of a dropped speaker removed"
     PART_DROPPED = "message part that is not text dropped"
-    IDENTIFIER_ABSENT = "identifier or subject column absent"
 
 
 class Unusable(StrEnum):
@@ -46,6 +45,8 @@ class IntakeReport:
     num_examples: int = 0
     repairs: Counter[Repair] = field(default_factory=Counter)
     """How often each repair was made."""
+    absent: Counter[str] = field(default_factory=Counter)
+    """Rows without an identifying column of the mapping, by column."""
     rejected: dict[Reason | Unusable, Rejection] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,8 @@ class Quarantining:
     """Sequence number of the entry of the ingest that kept them out."""
     time: str
     """When that was recorded: RFC 3339 in UTC."""
+    mapping_digest: str | None
+    """Of the mapping that they were read with; empty if there was none, None if nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,10 +82,14 @@ class Quarantine:
     def _enter(self, entry: Entry, ingest: int, listed: list[Mapping[str, Any]]) -> None:
         files = self._rows.setdefault(str(entry.body["source"]), {})
         shared: dict[str, Quarantining] = {}
+        told = entry.body.get("mapping_digest")
+        mapping = told if isinstance(told, str) else None
         for item in listed:
             reason = str(item["reason"])
             if reason not in shared:
-                shared[reason] = Quarantining(reason=reason, ingest=ingest, time=entry.time)
+                shared[reason] = Quarantining(
+                    reason=reason, ingest=ingest, time=entry.time, mapping_digest=mapping
+                )
             files.setdefault(str(item["file"]), {})[int(item["row"])] = shared[reason]
 
     def _count_unlisted(self, source: str, change: int) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.mixer.example import Message, Pointer, Speaker
 from recollect.services.intake import ColumnMapping, IntakeReport, Unusable, read_examples
+from recollect.services.intake.reader import FIRST_ROWS
 
 Chat = list[tuple[str, str]]
 Written = Callable[[str, bytes | str], Path]
@@ -229,7 +230,18 @@ def test_identifying_column_that_some_rows_lack_is_counted(written: Written) -> 
     path = written("a.jsonl", '{"text": "One."}\n{"text": "Two.", "name": "Ann"}')
     examples = list(read_examples(path, ColumnMapping(identifiers=("name",)), report=report))
     assert [example.known_values for example in examples] == [(), ("Ann",)]
-    assert "identifier or subject column absent: 1" in "\n".join(report.to_lines())
+    assert report.absent == {"name": 1}
+
+
+def test_no_example_leaves_before_a_misspelt_column_is_told(written: Written) -> None:
+    rows = ['{"text": "One."}'] * (FIRST_ROWS + 5)
+    path = written("a.jsonl", "\n".join([*rows, '{"text": "Two.", "name": "Ann"}']))
+    report = IntakeReport()
+    with pytest.raises(RecollectError) as caught:
+        next(read_examples(path, ColumnMapping(identifiers=("name",)), report=report))
+    assert caught.value.reason is Reason.INPUT_UNKNOWN_FORMAT
+    assert "none of the first 1,000 rows" in caught.value.message
+    assert report.num_rows == FIRST_ROWS
 
 
 def test_layout_named_in_the_mapping_wins_over_the_one_detected(

@@ -257,7 +257,7 @@ def test_a_data_set_is_mapped_and_bad_rows_stay_behind() -> None:
         remove_columns=data.column_names,
         load_from_cache_file=False,
     )
-    assert sorted(mapped.column_names) == ["findings", "id", "policy", "spans", "text"]
+    assert sorted(mapped.column_names) == ["findings", "id", "key", "policy", "spans", "text"]
     assert mapped["id"] == [1, 3]
     assert MAIL not in mapped[0]["text"]
     assert json.loads(mapped[0]["findings"]) == {"EMAIL_ADDRESS": 1, "PERSON": 1}

@@ -13,6 +13,7 @@ import pytest
 from recollect.mixer.errors import Reason, RecollectError
 from recollect.services import tally
 from recollect.services.client import connect
+from recollect.services.intake import ColumnMapping
 from recollect.services.privacy import scan_bytes
 from recollect.v1 import store_pb2 as wire
 
@@ -20,6 +21,7 @@ from .conftest import Service, run_command
 from .house import TOO_LONG, House
 
 NAMED = "Rosalind Wintermoor"
+DIGEST = "mapping_digest"
 
 
 def row(number: int, content: str, file: str = "chats.jsonl") -> wire.RawExample:
@@ -42,7 +44,7 @@ class Talk:
     def __init__(self, house: House) -> None:
         self._house = house
 
-    def _call(self, ask: Any) -> Any:
+    def call(self, ask: Any) -> Any:
         async def work() -> Any:
             async with self._house.serving():
                 return await asyncio.to_thread(connected)
@@ -54,19 +56,19 @@ class Talk:
         return asyncio.run(work())
 
     def ingest(self, *rows: wire.RawExample, retry: bool = False) -> wire.IngestResponse:
-        *_, last = self._call(lambda store: list(store.Ingest(requests(rows, retry=retry))))
+        *_, last = self.call(lambda store: list(store.Ingest(requests(rows, retry=retry))))
         assert isinstance(last, wire.IngestResponse)
         return last
 
     def quarantine(self, file: str = "") -> tuple[list[tuple[str, int]], int]:
         request = wire.ListQuarantineRequest(source="chats", file=file)
-        answers = self._call(lambda store: list(store.ListQuarantine(request)))
+        answers = self.call(lambda store: list(store.ListQuarantine(request)))
         rows = [(r.pointer.file, r.pointer.row) for a in answers for r in a.rows]
         return rows, answers[0].num_unlisted if answers else 0
 
     def drop(self, why: str = "not text", **asked: Any) -> wire.DropQuarantineResponse:
         request = wire.DropQuarantineRequest(source="chats", why=why, **asked)
-        answer = self._call(lambda store: store.DropQuarantine(request))
+        answer = self.call(lambda store: store.DropQuarantine(request))
         assert isinstance(answer, wire.DropQuarantineResponse)
         return answer
 
@@ -187,6 +189,66 @@ def test_giving_up_what_is_not_there_or_without_a_reason_is_refused(
     assert caught.value.reason is reason
     assert house.entries("quarantine_dropped") == []
     assert talk.quarantine() == ([("chats.jsonl", 1)], 0)
+
+
+def test_the_ledger_keeps_the_digest_of_a_mapping_and_nothing_else_of_it(
+    house: House, talk: Talk
+) -> None:
+    def ask(store: Any, mapping_digest: str | None = None) -> None:
+        header = wire.IngestHeader(source="chats", mapping_digest=mapping_digest)
+        file = "none" if mapping_digest is None else f"{len(mapping_digest)}"
+        group = wire.RawExamples(examples=[long(len(file), file)])
+        parts = [wire.IngestRequest(header=header), wire.IngestRequest(examples=group)]
+        list(store.Ingest(iter(parts)))
+
+    def listed(store: Any) -> dict[str, str | None]:
+        answers = store.ListQuarantine(wire.ListQuarantineRequest(source="chats"))
+        rows = [row for answer in answers for row in answer.rows]
+        return {
+            row.pointer.file: row.mapping_digest if row.HasField(DIGEST) else None for row in rows
+        }
+
+    digest = ColumnMapping(identifiers=("email",)).digest
+    talk.call(ask)  # As a client that knows nothing of it.
+    talk.call(lambda store: ask(store, mapping_digest=""))
+    talk.call(lambda store: ask(store, mapping_digest=digest))
+    assert talk.call(listed) == {"none": None, "0": "", "64": digest}
+    entries = house.entries("ingest_finished")
+    assert [entry.get(DIGEST) for entry in entries] == [None, "", digest]
+    with pytest.raises(RecollectError) as caught:
+        talk.call(lambda store: ask(store, mapping_digest=NAMED))
+    assert caught.value.reason is Reason.INPUT_MALFORMED
+
+
+def test_a_mapping_that_says_nothing_has_no_digest() -> None:
+    one = ColumnMapping(identifiers=("email",))
+    assert ColumnMapping().digest == ColumnMapping.from_yaml("version: 1").digest == ""
+    assert one.digest == ColumnMapping.from_yaml("identifiers: [email]").digest
+    assert one.digest != ColumnMapping(identifiers=("name",)).digest
+
+
+@pytest.mark.slow
+def test_rows_are_not_tried_again_without_their_mapping(tmp_path: Path) -> None:
+    chats = [{"prompt": "hello", "completion": "hi", "nick": "zarquon"} for _ in range(3)]
+    chats[1]["prompt"] = "where is zarquon " * 200
+    file, mapping = tmp_path / "chats.jsonl", tmp_path / "mapping.yaml"
+    file.write_text("\n".join(map(json.dumps, chats)), encoding="utf-8")
+    mapping.write_text("identifiers: [nick]", encoding="utf-8")
+    with Service(tmp_path / "data", more=["privacy.max_characters=2000"]) as service:
+
+        def run(*command: object) -> Any:
+            return run_command(*command, "--server", service.address, "--json")
+
+        assert run("ingest", file, "--source", "late", "--mapping", mapping).returncode == 0
+        chats[1]["prompt"] = "where is zarquon"
+        file.write_text("\n".join(map(json.dumps, chats)), encoding="utf-8")
+        retry = ("quarantine", "retry", file, "--source", "late")
+        refused = run(*retry)
+        error = json.loads(refused.stderr)["error"]
+        assert (refused.returncode, error["reason"]) == (78, "CONFIG_INVALID")
+        assert error["where"] == "--mapping"
+        assert json.loads(run(*retry, "--mapping", mapping).stdout)["num_released"] == 1
+    assert scan_bytes(tmp_path / "data", ["zarquon"]) == []
 
 
 @pytest.mark.slow

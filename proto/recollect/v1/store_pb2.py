@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18recollect/v1/store.proto\x12\x0crecollect.v1\"+\n\x07Message\x12\x0f\n\x07speaker\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"$\n\x07Pointer\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\x03\"\x84\x01\n\nRawExample\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.recollect.v1.Message\x12&\n\x07pointer\x18\x02 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x14\n\x0cknown_values\x18\x04 \x03(\t\"\x86\x01\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.recollect.v1.Role\x12&\n\x07purpose\x18\x03 \x01(\x0e\x32\x15.recollect.v1.Purpose\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\x13\n\x0blegal_basis\x18\x05 \x01(\t\"=\n\x15RegisterSourceRequest\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.recollect.v1.Source\")\n\x16RegisterSourceResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"t\n\rIngestRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.recollect.v1.IngestHeaderH\x00\x12-\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x19.recollect.v1.RawExamplesH\x00\x42\x06\n\x04part\"-\n\x0cIngestHeader\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05retry\x18\x02 \x01(\x08\"9\n\x0bRawExamples\x12*\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x18.recollect.v1.RawExample\"2\n\x0c\x46indingCount\x12\x13\n\x0b\x65ntity_type\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"E\n\x0bQuarantined\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x81\x02\n\x0eIngestResponse\x12\x10\n\x08num_read\x18\x01 \x01(\x03\x12\x12\n\nnum_stored\x18\x02 \x01(\x03\x12\x16\n\x0enum_duplicates\x18\x03 \x01(\x03\x12\x17\n\x0fnum_quarantined\x18\x04 \x01(\x03\x12,\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\x12.\n\x0bquarantined\x18\x06 \x03(\x0b\x32\x19.recollect.v1.Quarantined\x12\x0c\n\x04\x64one\x18\x07 \x01(\x08\x12\x16\n\x0enum_characters\x18\x08 \x01(\x03\x12\x14\n\x0cnum_released\x18\t \x01(\x03\"\x14\n\x12ListSourcesRequest\"\xa8\x01\n\rSourceSummary\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.recollect.v1.Source\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x14\n\x0cnum_segments\x18\x03 \x01(\x03\x12,\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\x12\x17\n\x0fnum_quarantined\x18\x05 \x01(\x03\"C\n\x13ListSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.recollect.v1.SourceSummary\">\n\x19\x46indNearDuplicatesRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"9\n\x0eNearDuplicates\x12\x13\n\x0b\x65xample_ids\x18\x01 \x03(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\"`\n\x1a\x46indNearDuplicatesResponse\x12,\n\x06groups\x18\x01 \x03(\x0b\x32\x1c.recollect.v1.NearDuplicates\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\"<\n\rSearchRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"_\n\x0cSearchResult\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.recollect.v1.Message\"=\n\x0eSearchResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.recollect.v1.SearchResult\"\x1e\n\x0ePreviewRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"M\n\x0fPreviewResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\"5\n\x15ListQuarantineRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"f\n\x0eQuarantinedRow\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06ingest\x18\x03 \x01(\x03\x12\x0c\n\x04time\x18\x04 \x01(\t\"j\n\x16ListQuarantineResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12*\n\x04rows\x18\x02 \x03(\x0b\x32\x1c.recollect.v1.QuarantinedRow\x12\x14\n\x0cnum_unlisted\x18\x03 \x01(\x03\"\\\n\x15\x44ropQuarantineRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x10\n\x03row\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03why\x18\x04 \x01(\tB\x06\n\x04_row\"@\n\x16\x44ropQuarantineResponse\x12\x10\n\x08num_rows\x18\x01 \x01(\x03\x12\x14\n\x0cnum_unlisted\x18\x02 \x01(\x03*\x96\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_TASK\x10\x01\x12\x10\n\x0cROLE_GENERAL\x10\x02\x12\x10\n\x0cROLE_REFUSAL\x10\x03\x12\x18\n\x14ROLE_SAFE_COMPLETION\x10\x04\x12\x17\n\x13ROLE_COUNTEREXAMPLE\x10\x05\x12\x12\n\x0eROLE_SYNTHETIC\x10\x06*K\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n\rPURPOSE_TRAIN\x10\x01\x12\x14\n\x10PURPOSE_EVALUATE\x10\x02\x32\xba\x05\n\x0cStoreService\x12[\n\x0eRegisterSource\x12#.recollect.v1.RegisterSourceRequest\x1a$.recollect.v1.RegisterSourceResponse\x12G\n\x06Ingest\x12\x1b.recollect.v1.IngestRequest\x1a\x1c.recollect.v1.IngestResponse(\x01\x30\x01\x12R\n\x0bListSources\x12 .recollect.v1.ListSourcesRequest\x1a!.recollect.v1.ListSourcesResponse\x12g\n\x12\x46indNearDuplicates\x12\'.recollect.v1.FindNearDuplicatesRequest\x1a(.recollect.v1.FindNearDuplicatesResponse\x12\x43\n\x06Search\x12\x1b.recollect.v1.SearchRequest\x1a\x1c.recollect.v1.SearchResponse\x12\x46\n\x07Preview\x12\x1c.recollect.v1.PreviewRequest\x1a\x1d.recollect.v1.PreviewResponse\x12]\n\x0eListQuarantine\x12#.recollect.v1.ListQuarantineRequest\x1a$.recollect.v1.ListQuarantineResponse0\x01\x12[\n\x0e\x44ropQuarantine\x12#.recollect.v1.DropQuarantineRequest\x1a$.recollect.v1.DropQuarantineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18recollect/v1/store.proto\x12\x0crecollect.v1\"+\n\x07Message\x12\x0f\n\x07speaker\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"$\n\x07Pointer\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\x03\"\x84\x01\n\nRawExample\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.recollect.v1.Message\x12&\n\x07pointer\x18\x02 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x14\n\x0cknown_values\x18\x04 \x03(\t\"\x86\x01\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.recollect.v1.Role\x12&\n\x07purpose\x18\x03 \x01(\x0e\x32\x15.recollect.v1.Purpose\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\x13\n\x0blegal_basis\x18\x05 \x01(\t\"=\n\x15RegisterSourceRequest\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.recollect.v1.Source\")\n\x16RegisterSourceResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"t\n\rIngestRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.recollect.v1.IngestHeaderH\x00\x12-\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x19.recollect.v1.RawExamplesH\x00\x42\x06\n\x04part\"]\n\x0cIngestHeader\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05retry\x18\x02 \x01(\x08\x12\x1b\n\x0emapping_digest\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x11\n\x0f_mapping_digest\"9\n\x0bRawExamples\x12*\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x18.recollect.v1.RawExample\"2\n\x0c\x46indingCount\x12\x13\n\x0b\x65ntity_type\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"E\n\x0bQuarantined\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x81\x02\n\x0eIngestResponse\x12\x10\n\x08num_read\x18\x01 \x01(\x03\x12\x12\n\nnum_stored\x18\x02 \x01(\x03\x12\x16\n\x0enum_duplicates\x18\x03 \x01(\x03\x12\x17\n\x0fnum_quarantined\x18\x04 \x01(\x03\x12,\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\x12.\n\x0bquarantined\x18\x06 \x03(\x0b\x32\x19.recollect.v1.Quarantined\x12\x0c\n\x04\x64one\x18\x07 \x01(\x08\x12\x16\n\x0enum_characters\x18\x08 \x01(\x03\x12\x14\n\x0cnum_released\x18\t \x01(\x03\"\x14\n\x12ListSourcesRequest\"\xa8\x01\n\rSourceSummary\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.recollect.v1.Source\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x14\n\x0cnum_segments\x18\x03 \x01(\x03\x12,\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\x12\x17\n\x0fnum_quarantined\x18\x05 \x01(\x03\"C\n\x13ListSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.recollect.v1.SourceSummary\">\n\x19\x46indNearDuplicatesRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"9\n\x0eNearDuplicates\x12\x13\n\x0b\x65xample_ids\x18\x01 \x03(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\"`\n\x1a\x46indNearDuplicatesResponse\x12,\n\x06groups\x18\x01 \x03(\x0b\x32\x1c.recollect.v1.NearDuplicates\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\"<\n\rSearchRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"_\n\x0cSearchResult\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.recollect.v1.Message\"=\n\x0eSearchResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.recollect.v1.SearchResult\"\x1e\n\x0ePreviewRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"M\n\x0fPreviewResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1a.recollect.v1.FindingCount\"5\n\x15ListQuarantineRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"\x96\x01\n\x0eQuarantinedRow\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.recollect.v1.Pointer\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06ingest\x18\x03 \x01(\x03\x12\x0c\n\x04time\x18\x04 \x01(\t\x12\x1b\n\x0emapping_digest\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x11\n\x0f_mapping_digest\"j\n\x16ListQuarantineResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12*\n\x04rows\x18\x02 \x03(\x0b\x32\x1c.recollect.v1.QuarantinedRow\x12\x14\n\x0cnum_unlisted\x18\x03 \x01(\x03\"\\\n\x15\x44ropQuarantineRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x10\n\x03row\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03why\x18\x04 \x01(\tB\x06\n\x04_row\"@\n\x16\x44ropQuarantineResponse\x12\x10\n\x08num_rows\x18\x01 \x01(\x03\x12\x14\n\x0cnum_unlisted\x18\x02 \x01(\x03*\x96\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_TASK\x10\x01\x12\x10\n\x0cROLE_GENERAL\x10\x02\x12\x10\n\x0cROLE_REFUSAL\x10\x03\x12\x18\n\x14ROLE_SAFE_COMPLETION\x10\x04\x12\x17\n\x13ROLE_COUNTEREXAMPLE\x10\x05\x12\x12\n\x0eROLE_SYNTHETIC\x10\x06*K\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n\rPURPOSE_TRAIN\x10\x01\x12\x14\n\x10PURPOSE_EVALUATE\x10\x02\x32\xba\x05\n\x0cStoreService\x12[\n\x0eRegisterSource\x12#.recollect.v1.RegisterSourceRequest\x1a$.recollect.v1.RegisterSourceResponse\x12G\n\x06Ingest\x12\x1b.recollect.v1.IngestRequest\x1a\x1c.recollect.v1.IngestResponse(\x01\x30\x01\x12R\n\x0bListSources\x12 .recollect.v1.ListSourcesRequest\x1a!.recollect.v1.ListSourcesResponse\x12g\n\x12\x46indNearDuplicates\x12\'.recollect.v1.FindNearDuplicatesRequest\x1a(.recollect.v1.FindNearDuplicatesResponse\x12\x43\n\x06Search\x12\x1b.recollect.v1.SearchRequest\x1a\x1c.recollect.v1.SearchResponse\x12\x46\n\x07Preview\x12\x1c.recollect.v1.PreviewRequest\x1a\x1d.recollect.v1.PreviewResponse\x12]\n\x0eListQuarantine\x12#.recollect.v1.ListQuarantineRequest\x1a$.recollect.v1.ListQuarantineResponse0\x01\x12[\n\x0e\x44ropQuarantine\x12#.recollect.v1.DropQuarantineRequest\x1a$.recollect.v1.DropQuarantineResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recollect.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=2354
-  _globals['_ROLE']._serialized_end=2504
-  _globals['_PURPOSE']._serialized_start=2506
-  _globals['_PURPOSE']._serialized_end=2581
+  _globals['_ROLE']._serialized_start=2451
+  _globals['_ROLE']._serialized_end=2601
+  _globals['_PURPOSE']._serialized_start=2603
+  _globals['_PURPOSE']._serialized_end=2678
   _globals['_MESSAGE']._serialized_start=42
   _globals['_MESSAGE']._serialized_end=85
   _globals['_POINTER']._serialized_start=87
@@ -50,47 +50,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTREQUEST']._serialized_start=503
   _globals['_INGESTREQUEST']._serialized_end=619
   _globals['_INGESTHEADER']._serialized_start=621
-  _globals['_INGESTHEADER']._serialized_end=666
-  _globals['_RAWEXAMPLES']._serialized_start=668
-  _globals['_RAWEXAMPLES']._serialized_end=725
-  _globals['_FINDINGCOUNT']._serialized_start=727
-  _globals['_FINDINGCOUNT']._serialized_end=777
-  _globals['_QUARANTINED']._serialized_start=779
-  _globals['_QUARANTINED']._serialized_end=848
-  _globals['_INGESTRESPONSE']._serialized_start=851
-  _globals['_INGESTRESPONSE']._serialized_end=1108
-  _globals['_LISTSOURCESREQUEST']._serialized_start=1110
-  _globals['_LISTSOURCESREQUEST']._serialized_end=1130
-  _globals['_SOURCESUMMARY']._serialized_start=1133
-  _globals['_SOURCESUMMARY']._serialized_end=1301
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=1303
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=1370
-  _globals['_FINDNEARDUPLICATESREQUEST']._serialized_start=1372
-  _globals['_FINDNEARDUPLICATESREQUEST']._serialized_end=1434
-  _globals['_NEARDUPLICATES']._serialized_start=1436
-  _globals['_NEARDUPLICATES']._serialized_end=1493
-  _globals['_FINDNEARDUPLICATESRESPONSE']._serialized_start=1495
-  _globals['_FINDNEARDUPLICATESRESPONSE']._serialized_end=1591
-  _globals['_SEARCHREQUEST']._serialized_start=1593
-  _globals['_SEARCHREQUEST']._serialized_end=1653
-  _globals['_SEARCHRESULT']._serialized_start=1655
-  _globals['_SEARCHRESULT']._serialized_end=1750
-  _globals['_SEARCHRESPONSE']._serialized_start=1752
-  _globals['_SEARCHRESPONSE']._serialized_end=1813
-  _globals['_PREVIEWREQUEST']._serialized_start=1815
-  _globals['_PREVIEWREQUEST']._serialized_end=1845
-  _globals['_PREVIEWRESPONSE']._serialized_start=1847
-  _globals['_PREVIEWRESPONSE']._serialized_end=1924
-  _globals['_LISTQUARANTINEREQUEST']._serialized_start=1926
-  _globals['_LISTQUARANTINEREQUEST']._serialized_end=1979
-  _globals['_QUARANTINEDROW']._serialized_start=1981
-  _globals['_QUARANTINEDROW']._serialized_end=2083
-  _globals['_LISTQUARANTINERESPONSE']._serialized_start=2085
-  _globals['_LISTQUARANTINERESPONSE']._serialized_end=2191
-  _globals['_DROPQUARANTINEREQUEST']._serialized_start=2193
-  _globals['_DROPQUARANTINEREQUEST']._serialized_end=2285
-  _globals['_DROPQUARANTINERESPONSE']._serialized_start=2287
-  _globals['_DROPQUARANTINERESPONSE']._serialized_end=2351
-  _globals['_STORESERVICE']._serialized_start=2584
-  _globals['_STORESERVICE']._serialized_end=3282
+  _globals['_INGESTHEADER']._serialized_end=714
+  _globals['_RAWEXAMPLES']._serialized_start=716
+  _globals['_RAWEXAMPLES']._serialized_end=773
+  _globals['_FINDINGCOUNT']._serialized_start=775
+  _globals['_FINDINGCOUNT']._serialized_end=825
+  _globals['_QUARANTINED']._serialized_start=827
+  _globals['_QUARANTINED']._serialized_end=896
+  _globals['_INGESTRESPONSE']._serialized_start=899
+  _globals['_INGESTRESPONSE']._serialized_end=1156
+  _globals['_LISTSOURCESREQUEST']._serialized_start=1158
+  _globals['_LISTSOURCESREQUEST']._serialized_end=1178
+  _globals['_SOURCESUMMARY']._serialized_start=1181
+  _globals['_SOURCESUMMARY']._serialized_end=1349
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=1351
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=1418
+  _globals['_FINDNEARDUPLICATESREQUEST']._serialized_start=1420
+  _globals['_FINDNEARDUPLICATESREQUEST']._serialized_end=1482
+  _globals['_NEARDUPLICATES']._serialized_start=1484
+  _globals['_NEARDUPLICATES']._serialized_end=1541
+  _globals['_FINDNEARDUPLICATESRESPONSE']._serialized_start=1543
+  _globals['_FINDNEARDUPLICATESRESPONSE']._serialized_end=1639
+  _globals['_SEARCHREQUEST']._serialized_start=1641
+  _globals['_SEARCHREQUEST']._serialized_end=1701
+  _globals['_SEARCHRESULT']._serialized_start=1703
+  _globals['_SEARCHRESULT']._serialized_end=1798
+  _globals['_SEARCHRESPONSE']._serialized_start=1800
+  _globals['_SEARCHRESPONSE']._serialized_end=1861
+  _globals['_PREVIEWREQUEST']._serialized_start=1863
+  _globals['_PREVIEWREQUEST']._serialized_end=1893
+  _globals['_PREVIEWRESPONSE']._serialized_start=1895
+  _globals['_PREVIEWRESPONSE']._serialized_end=1972
+  _globals['_LISTQUARANTINEREQUEST']._serialized_start=1974
+  _globals['_LISTQUARANTINEREQUEST']._serialized_end=2027
+  _globals['_QUARANTINEDROW']._serialized_start=2030
+  _globals['_QUARANTINEDROW']._serialized_end=2180
+  _globals['_LISTQUARANTINERESPONSE']._serialized_start=2182
+  _globals['_LISTQUARANTINERESPONSE']._serialized_end=2288
+  _globals['_DROPQUARANTINEREQUEST']._serialized_start=2290
+  _globals['_DROPQUARANTINEREQUEST']._serialized_end=2382
+  _globals['_DROPQUARANTINERESPONSE']._serialized_start=2384
+  _globals['_DROPQUARANTINERESPONSE']._serialized_end=2448
+  _globals['_STORESERVICE']._serialized_start=2681
+  _globals['_STORESERVICE']._serialized_end=3379
 # @@protoc_insertion_point(module_scope)

@@ -299,21 +299,29 @@ class IngestHeader(_message.Message):
 
     SOURCE_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    MAPPING_DIGEST_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Name of a registered source."""
     retry: _builtins.bool
     """True where rows in quarantine are tried again: those that are accepted leave it."""
+    mapping_digest: _builtins.str
+    """SHA-256 in hex of the mapping that the rows were read with, empty if there was none; absent
+    where nobody can say. The ledger keeps it, for whoever tries rows again.
+    """
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
         retry: _builtins.bool = ...,
+        mapping_digest: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest", "mapping_digest", b"mapping_digest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest", "mapping_digest", b"mapping_digest", "retry", b"retry", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mapping_digest: _TypeAlias = _typing.Literal["mapping_digest"]  # noqa: Y015
+    _WhichOneofArgType__mapping_digest: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mapping_digest) -> _WhichOneofReturnType__mapping_digest | None: ...
 
 Global___IngestHeader: _TypeAlias = IngestHeader  # noqa: Y015
 
@@ -790,12 +798,15 @@ class QuarantinedRow(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     INGEST_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    MAPPING_DIGEST_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why it was not stored; never its text."""
     ingest: _builtins.int
     """Sequence number of the ledger's entry of the ingestion that kept it out."""
     time: _builtins.str
     """When that was recorded: RFC 3339, UTC."""
+    mapping_digest: _builtins.str
+    """Of the mapping that it was read with, as in the header of that ingestion; absent if unknown."""
     @_builtins.property
     def pointer(self) -> Global___Pointer:
         """Where it came from; identifiers in the name of the file are replaced."""
@@ -807,12 +818,15 @@ class QuarantinedRow(_message.Message):
         reason: _builtins.str = ...,
         ingest: _builtins.int = ...,
         time: _builtins.str = ...,
+        mapping_digest: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest", "mapping_digest", b"mapping_digest", "pointer", b"pointer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "pointer", b"pointer", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest", "ingest", b"ingest", "mapping_digest", b"mapping_digest", "pointer", b"pointer", "reason", b"reason", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mapping_digest: _TypeAlias = _typing.Literal["mapping_digest"]  # noqa: Y015
+    _WhichOneofArgType__mapping_digest: _TypeAlias = _typing.Literal["_mapping_digest", b"_mapping_digest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mapping_digest) -> _WhichOneofReturnType__mapping_digest | None: ...
 
 Global___QuarantinedRow: _TypeAlias = QuarantinedRow  # noqa: Y015
 
