@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
 from rich.table import Table
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
 from ..mixer.errors import Reason, RecollectError
-from .commands.terminal import table
-from .durable import atomic_file
+from .commands.terminal import counted, table
+from .deid_page import measured_page, write_html
 from .privacy import Deidentifier
 from .privacy.evaluation import (
     PERTURBATIONS,
@@ -147,7 +144,7 @@ def report_tables(report: Report) -> Iterator[Table]:
     )
     refused = f", {report.num_refused:,} refused" if report.num_refused else ""
     title = (
-        f"{report.num_texts:,} texts, {report.num_characters:,} characters{refused}; "
+        f"{counted(report.num_texts, 'text')}, {report.num_characters:,} characters{refused}; "
         f"policy {policy.name} {policy.version}"
     )
     rows = [(name, f"{r.num_all:,}", _rate(r), _bounds(r)) for name, r in overall]
@@ -182,23 +179,9 @@ def write_page(report: Report, path: Path) -> None:
     Raises:
         RecollectError: STORAGE_FULL, STORAGE_FAILED.
     """
-    write_tables(report_tables(report), path, "De-identification, measured")
-
-
-def write_tables(shown: Iterable[RenderableType], path: Path, title: str) -> None:
-    """Tables and lines as a page of its own.
-
-    Raises:
-        RecollectError: STORAGE_FULL, STORAGE_FAILED.
-    """
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=120, file=nowhere)
-        for one in shown:
-            console.print(one, highlight=False)
-        page = console.export_html(theme=DEFAULT_TERMINAL_THEME)
-    page = page.replace("<head>", f"<head>\n<title>{title}</title>", 1)
-    with atomic_file(path.resolve()) as file:
-        file.write(page.encode())
+    plain = report.plain
+    page = measured_page("de-identification, measured", plain.direct, plain.recall, plain.mentions)
+    write_html(page, report_tables(report), path)
 
 
 def report_body(report: Report, misses: int = 0) -> dict[str, Any]:

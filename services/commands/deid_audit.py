@@ -168,12 +168,12 @@ def _audit_file(
 def _show(
     outcome: Outcome, classes: Anonymity | None, listed: int, html: Path | None, *, as_json: bool
 ) -> None:
-    from ..deid_report import write_tables
+    from ..deid_page import residual_page, write_html
     from ..residual_report import anonymity_lines, outcome_body, outcome_lines
 
     lines = [*outcome_lines(outcome, listed), *(anonymity_lines(classes) if classes else ())]
     if html is not None:
-        write_tables(lines, html, "Identifiers that are left")
+        write_html(residual_page("what is left in a store", outcome), lines, html)
     if as_json:
         body = outcome_body(outcome, listed)
         if classes is not None:
