@@ -27,7 +27,8 @@ _MOST_REGIONS = 64
 _FROM_OUTSIDE = frozenset(
     {
         *("name", "version", "entities", "except", "operators", "score_threshold"),
-        *("tagger_threshold", "phone_regions", "propagate", "max_characters"),
+        *("tagger_threshold", "caseless_threshold", "person_threshold"),
+        *("phone_regions", "propagate", "max_characters"),
         *("chunk_characters", "chunk_overlap", "regex_timeout_seconds"),
     }
 )

@@ -229,7 +229,11 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
         ),
         DensePhoneRecognizer(policy.phone_regions),
         PersonRecognizer(seconds),
-        TaggerRecognizer(policy.tagger_threshold),
+        TaggerRecognizer(
+            policy.tagger_threshold,
+            caseless=policy.caseless_threshold,
+            person=policy.person_threshold,
+        ),
         *own_recognizers(),
     ]
     return [

@@ -108,6 +108,11 @@ class Policy(BaseModel):
     """Findings of patterns that score lower are ignored."""
     tagger_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.35
     """Least probability, by the tagger, that a word is somebody's: lower finds and hides more."""
+    caseless_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """The same in lines in small letters or in capitals, which tell the tagger less; it counts
+    where it is the lower one."""
+    person_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Least probability, by the tagger, that a word is of a person's name: enough by itself."""
     phone_regions: tuple[str, ...] = ("US", "GB", "FR", "IN", "CA", "BR")
     """Countries whose national phone formats are recognised; international ones always are."""
     propagate: bool = True

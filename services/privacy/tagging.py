@@ -28,13 +28,24 @@ class TaggerRecognizer(LocalRecognizer):
     Args:
         threshold: least probability that a word is somebody's, 0 to 1.
         tagger: another than the shipped one.
+        caseless: the same in lines whose capitals tell nothing; none makes no difference.
+        person: least probability that a word is of a person's name; none makes no difference.
     """
 
-    def __init__(self, threshold: float, tagger: Tagger | None = None) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        tagger: Tagger | None = None,
+        *,
+        caseless: float | None = None,
+        person: float | None = None,
+    ) -> None:
         super().__init__(
             supported_entities=sorted(ENTITY_TYPES.values()), supported_language="en", name=TAGGER
         )
         self._threshold = threshold
+        self._caseless = caseless
+        self._person = person
         self._tagger = tagger or shipped_tagger()
 
     def load(self) -> None:
@@ -48,7 +59,9 @@ class TaggerRecognizer(LocalRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: Any = None
     ) -> list[RecognizerResult]:
         """What the tagger finds in the text."""
-        spans = find_spans(self._tagger, text, self._threshold)
+        spans = find_spans(
+            self._tagger, text, self._threshold, caseless=self._caseless, person=self._person
+        )
         small = foreign_small_words(text) if spans else None
         return [
             RecognizerResult(ENTITY_TYPES[span.kind], start, end, span.score)

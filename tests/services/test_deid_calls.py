@@ -93,6 +93,7 @@ def test_a_call_sets_no_field_of_a_policy_that_was_not_looked_at_for_it() -> Non
     engines = Engines(Deidentifier(Policy(), key), key)
     harmless = {
         *("name", "version", "entities", "operators", "score_threshold", "tagger_threshold"),
+        *("caseless_threshold", "person_threshold"),
         *("phone_regions", "propagate", "max_characters", "chunk_characters", "chunk_overlap"),
         "regex_timeout_seconds",
     }

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .case import caseless_lines
 from .labels import KINDS, LABELS
 from .network import Array, Tagger
 from .words import Words, words_of
@@ -15,6 +17,7 @@ from .words import Words, words_of
 # Columns of a kind's two labels, in the order of KINDS.
 _FIRST = np.array([LABELS.index(f"B-{kind}") for kind in KINDS])
 _MISC = KINDS.index("MISC")
+_PERSON = KINDS.index("PERSON")
 _NEXT = np.array([LABELS.index(f"I-{kind}") for kind in KINDS])
 # What may stand inside a span though it is taken for nobody's: "12 High St, Leeds", "J. Smith".
 _BRIDGES = frozenset(",.-–'’/&\n")
@@ -32,16 +35,45 @@ class Span:
     """Largest probability over its words that the word is somebody's, 0 to 1."""
 
 
-def find_spans(tagger: Tagger, text: str, threshold: float) -> list[Span]:
+def find_spans(
+    tagger: Tagger,
+    text: str,
+    threshold: float,
+    *,
+    caseless: float | None = None,
+    person: float | None = None,
+) -> list[Span]:
     """Spans of the words that are somebody's with at least the probability `threshold`.
 
     The kind of a word is the likeliest of those that are not "nobody's", so that a lower threshold
     finds more and changes nothing that a higher one finds.
+
+    Args:
+        tagger: that knows the probabilities.
+        text: to read.
+        threshold: least probability that a word is somebody's, 0 to 1.
+        caseless: the same in lines whose capitals tell nothing, where lower than `threshold`.
+        person: least probability that a word is of a person's name, which is enough by itself.
     """
     words = words_of(text)
     if not len(words):
         return []
-    return list(_spans(tagger.probabilities(words), words.texts, words.starts, threshold))
+    probabilities = tagger.probabilities(words)
+    somebody = _somebody(probabilities)
+    enough = somebody >= _thresholds(text, words, threshold, caseless)
+    if person is not None:
+        enough |= probabilities[:, _FIRST[_PERSON]] + probabilities[:, _NEXT[_PERSON]] >= person
+    return list(_spans(probabilities, somebody, np.flatnonzero(enough), words))
+
+
+def _thresholds(text: str, words: Words, threshold: float, caseless: float | None) -> Array:
+    thresholds = np.full(len(words), threshold, np.float32)
+    if caseless is not None and caseless < threshold:
+        starts = np.array(words.starts)
+        for lines in caseless_lines(text):
+            first, end = np.searchsorted(starts, lines)
+            thresholds[first:end] = caseless
+    return thresholds
 
 
 def likelihoods(tagger: Tagger, text: str) -> tuple[Words, Array]:
@@ -57,14 +89,14 @@ def _somebody(probabilities: Array) -> Array:
 
 
 def _spans(
-    probabilities: Array, texts: list[str], starts: list[int], threshold: float
+    probabilities: Array, somebody: Array, chosen: NDArray[np.intp], words: Words
 ) -> Iterator[Span]:
-    begins = probabilities[:, _FIRST]
-    totals = begins + probabilities[:, _NEXT]
-    somebody = _somebody(probabilities)
-    chosen = np.flatnonzero(somebody >= threshold)
+    """The chosen words, put together."""
     if not len(chosen):
         return
+    texts, starts = words.texts, words.starts
+    begins = probabilities[:, _FIRST]
+    totals = begins + probabilities[:, _NEXT]
     totals[:, _MISC] = 0.0
     kinds = totals.argmax(axis=1)
     places = np.arange(len(totals))
