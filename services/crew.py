@@ -55,11 +55,24 @@ class Crew:
             asyncio.CancelledError: the call was cancelled; what the function returned or raised is
                 dropped.
         """
+        return await self.run_until(lambda: None, function, *args, **kwargs)
+
+    async def run_until(
+        self,
+        give_up: Callable[[], None],
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """As `run`, of a function that can be told that nobody waits for it any more.
+
+        `give_up` tells it, once the call is cancelled; its end is waited for all the same.
+        """
         work = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         self._take()
         job: Future[Result] = self._threads.submit(work)
         job.add_done_callback(self._leave)
-        return await _ended(job)
+        return await _ended(job, give_up)
 
     @property
     def num_waiting(self) -> int:
@@ -81,7 +94,7 @@ class Crew:
             self._num_taken -= 1
 
 
-async def _ended(job: Future[Result]) -> Result:
+async def _ended(job: Future[Result], give_up: Callable[[], None]) -> Result:
     """The result of a job, whose end is waited for unless it was cancelled before it began."""
     ending = asyncio.wrap_future(job)
     cancelled: asyncio.CancelledError | None = None
@@ -92,6 +105,7 @@ async def _ended(job: Future[Result]) -> Result:
             if job.cancel():
                 raise
             cancelled = error
+            give_up()
     if cancelled is None:
         return ending.result()
     # Asked for, or asyncio would log the error with its message, which may hold example text.

@@ -20,6 +20,7 @@ _MOST_OPEN = 8
 _HIGHEST: Mapping[str, float] = {
     "max_characters": 1 << 20,
     "chunk_characters": 100_000,
+    "text_timeout_seconds": 60.0,
     "regex_timeout_seconds": 30.0,
 }
 """What a policy may ask of a service's memory and threads; its owner's own is not held to it."""
@@ -30,6 +31,7 @@ _FROM_OUTSIDE = frozenset(
         *("tagger_threshold", "caseless_threshold", "person_threshold"),
         *("phone_regions", "propagate", "max_characters"),
         *("chunk_characters", "chunk_overlap", "regex_timeout_seconds"),
+        "text_timeout_seconds",
     }
 )
 """Fields that a call may set. What names files or hosts is for the service's owner alone."""

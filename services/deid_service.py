@@ -8,8 +8,10 @@ under the tenant's key, and an auditor has to see who did, and how often.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from threading import Event
 
 from ..mixer.errors import Reason, RecollectError
 from ..v1 import deid_pb2 as wire
@@ -29,6 +31,8 @@ NUM_THREADS = 2
 MOST_CALLS = 32
 """Calls of a tenant that are open at a time; each has at most one piece in line, so that none is
 refused once it was let in."""
+IDLE_SECONDS = 300.0
+"""How long a call may send nothing: there are few places, and each holds one."""
 
 
 class DeidServicer(DeidServiceServicer):
@@ -38,9 +42,18 @@ class DeidServicer(DeidServiceServicer):
         deidentifier: what the tenant ingests with, proved.
         key: of the surrogates, the one that the de-identifier has.
         ledger: of the tenant.
+        idle_seconds: how long a call may send nothing while nothing of it is worked on.
     """
 
-    def __init__(self, *, deidentifier: Deidentifier, key: bytes, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        *,
+        deidentifier: Deidentifier,
+        key: bytes,
+        ledger: Ledger,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._idle_seconds = idle_seconds
         self._engines = Engines(deidentifier, key)
         self._ledger = ledger
         self._pieces = Crew("deidentify", num_threads=NUM_THREADS, most_waiting=MOST_CALLS)
@@ -64,7 +77,7 @@ class DeidServicer(DeidServiceServicer):
         context: Context,
     ) -> AsyncIterator[wire.DeidentifyResponse]:
         """De-identifies a stream of records, a piece at a time, and answers in their order."""
-        first = await anext(request_iterator, None)
+        first = await self._next(request_iterator)
         if first is None or first.WhichOneof("part") != "header":
             raise RecollectError(
                 Reason.INPUT_MALFORMED,
@@ -76,18 +89,21 @@ class DeidServicer(DeidServiceServicer):
             engine = await self._pieces.run(self._engines.of, header)
             yield wire.DeidentifyResponse(opening=self._opening(engine.policy))
             tally = Tally()
+            given_up = Event()
             try:
-                async for request in request_iterator:
+                while (request := await self._next(request_iterator)) is not None:
                     records = _records_of(request)
                     done = 0
                     while done < len(records):
-                        results = await self._pieces.run(
+                        results = await self._pieces.run_until(
+                            given_up.set,
                             work_on,
                             engine,
                             records,
                             done,
                             with_spans=header.with_spans,
                             tally=tally,
+                            is_given_up=given_up.is_set,
                         )
                         done += len(results.results)
                         yield wire.DeidentifyResponse(results=results)
@@ -98,6 +114,20 @@ class DeidServicer(DeidServiceServicer):
                 raise
             await finished(self._record, header, engine.policy, tally, is_whole=True)
             yield wire.DeidentifyResponse(summary=tally.summary())
+
+    async def _next(
+        self, requests: AsyncIterator[wire.DeidentifyRequest]
+    ) -> wire.DeidentifyRequest | None:
+        """The next request, or None after the last; a call that sends none for long is ended."""
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await anext(requests, None)
+        except TimeoutError:
+            raise RecollectError(
+                Reason.DEADLINE_PASSED,
+                f"the call has sent nothing for {self._idle_seconds:g} seconds.",
+                fix="Open a call once there is something to send.",
+            ) from None
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -1,12 +1,13 @@
 """The work of DeidService: records of the wire contract in, their results out, piece by piece.
 
-A piece is small, so that a call that is cancelled soon ends, and calls take turns.
+A piece is small, so that calls take turns; and one that is cancelled ends within it, at the next
+pattern, since a single record may be a megabyte.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..mixer.errors import Reason, RecollectError
@@ -22,6 +23,7 @@ from .deid_limits import (
     MOST_RESULT_BYTES,
 )
 from .privacy import Deidentifier, Preview, Replacement
+from .privacy.deadline import unless
 
 _PIECE_RECORDS = 32
 _PIECE_CHARACTERS = 1 << 16
@@ -54,8 +56,25 @@ def work_on(
     *,
     with_spans: bool,
     tally: Tally,
+    is_given_up: Callable[[], bool],
 ) -> wire.RecordResults:
-    """Results of the records from the first on: one at least, and as many as make a piece."""
+    """Results of the records from the first on: one at least, and as many as make a piece.
+
+    Raises:
+        GivenUp: nobody waits for them any more, even in the middle of a record.
+    """
+    with unless(is_given_up):
+        return _piece(engine, records, first, with_spans=with_spans, tally=tally)
+
+
+def _piece(
+    engine: Deidentifier,
+    records: Sequence[wire.RawRecord],
+    first: int,
+    *,
+    with_spans: bool,
+    tally: Tally,
+) -> wire.RecordResults:
     results = wire.RecordResults()
     num_characters = num_bytes = 0
     for record in records[first : first + _PIECE_RECORDS]:

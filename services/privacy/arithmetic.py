@@ -45,7 +45,10 @@ def is_arithmetic(finding: Finding, text: str) -> bool:
         return True
     if finding.entity_type not in _NUMERIC and not bare:
         return False
-    before, after = text[max(finding.start - 12, 0) : finding.start], text[finding.end :][:40]
+    before, after = (
+        text[max(finding.start - 12, 0) : finding.start],
+        text[finding.end : finding.end + 40],
+    )
     if _RESULT.match(after) or before.endswith("<<"):
         return True
     if finding.score >= _CERTAIN and not bare:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .arithmetic import is_arithmetic
+from .deadline import keep_to_deadline, text_deadline, uncounted
 from .detector import Detector
 from .filename import end_of_stem, readings, words
 from .finding import Finding, settle, split_at, trim
@@ -140,7 +141,7 @@ class Deidentifier:
                 would survive. The example must then be quarantined, never stored.
         """
         text, ranges = joined(messages, self.policy.max_characters)
-        with _closed():
+        with self._limits(text):
             replacements = self._replacements(text, ranges, known_values, subject)
             contents = with_replacements(text, ranges, replacements)
             self._check(text, ranges, replacements)
@@ -172,7 +173,7 @@ class Deidentifier:
             RecollectError: as `deidentify`.
         """
         ranges = [(0, len(text))]
-        with _closed():
+        with self._limits(text):
             return self._everywhere(text, ranges, self._settled(text, ranges, known_values))
 
     def explain(
@@ -190,7 +191,7 @@ class Deidentifier:
         """
         messages = [Message(speaker=Speaker.USER, content=content) for content in contents]
         text, ranges = joined(messages, self.policy.max_characters)
-        with _closed():
+        with self._limits(text):
             replacements = self._replacements(text, ranges, known_values, subject)
             new = with_replacements(text, ranges, replacements)
             self._check(text, ranges, replacements)
@@ -210,7 +211,7 @@ class Deidentifier:
         """A text before and after, however it came out; only for text that may be shown."""
         message = Message(speaker=Speaker.USER, content=text)
         whole, ranges = joined([message], self.policy.max_characters)
-        with _closed():
+        with self._limits(whole):
             replacements = self._replacements(whole, ranges, known_values)
             (content,) = with_replacements(whole, ranges, replacements)
         return Preview(text=content, replacements=tuple(replacements))
@@ -224,7 +225,7 @@ class Deidentifier:
         """
         name = name[:_MAX_NAME_CHARACTERS]
         ranges = [(0, len(name))]
-        with _closed():
+        with self._limits(name):
             found = [f for text in readings(name) for f in self._settled(text, ranges, ())]
             # Networks know sentences: of a file's name, only people they are sure of count.
             sure = (f.entity_type == "PERSON" and f.score >= _SURE for f in found)
@@ -238,6 +239,12 @@ class Deidentifier:
     def pseudonym(self, subject: str) -> str:
         """The keyed pseudonym of a subject: 32 hex digits."""
         return self._surrogates.pseudonym(subject)
+
+    @contextmanager
+    def _limits(self, text: str) -> Iterator[None]:
+        """Any failure is a refusal, and so is running out of time."""
+        with _closed(), text_deadline(self.policy.text_timeout_seconds, len(text)):
+            yield
 
     def _settled(
         self, text: str, ranges: Sequence[tuple[int, int]], known_values: Sequence[str]
@@ -258,7 +265,8 @@ class Deidentifier:
         if self._verifier is None:
             return []
         tagger = None if "tagger" in self._without else shipped_tagger()
-        return self._verifier.find_beside(tagger, text, found)
+        with uncounted():
+            return self._verifier.find_beside(tagger, text, found)
 
     def _known(self, text: str, values: Sequence[str]) -> list[Finding]:
         if not values:
@@ -296,6 +304,7 @@ class Deidentifier:
         chosen: dict[str, str] = {}
         replacements = []
         for finding in findings:
+            keep_to_deadline()
             original = text[finding.start : finding.end]
             if original not in chosen:
                 chosen[original] = self._exchanged(finding, original, kinds, avoid, whose)

@@ -16,6 +16,7 @@ from presidio_analyzer import (
 from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from ...mixer.errors import Reason, RecollectError
+from .deadline import keep_to_deadline
 from .engine import BlankEngine, ContextRule, forbid_look_ups
 from .finding import Finding
 from .gates import gated
@@ -108,6 +109,7 @@ class Detector:
         shadow = shadow_of(text)
         policy = self._policy
         for first, piece in pieces(shadow.text, policy.chunk_characters, policy.chunk_overlap):
+            keep_to_deadline()
             for result, stage in analyze(piece):
                 if not 0 <= result.start <= result.end <= len(piece):
                     # Whatever it meant to point to would be let through.
@@ -122,6 +124,7 @@ class Detector:
     def _over_lines(self, text: str) -> Iterator[tuple[RecognizerResult, str]]:
         """Identifiers of which one half ends a line and the other begins the next."""
         for joined in joined_lines(text):
+            keep_to_deadline()
             artifacts = self._blank.process_text(joined.text, "en")
             for recognizer in self._crossing:
                 with _refusing():
@@ -168,6 +171,9 @@ def _refusing() -> Iterator[None]:
     """Any failure of a recognizer is one of the whole text."""
     try:
         yield
+    except RecollectError:
+        # Ours: out of time.
+        raise
     except Exception as error:
         # Messages of others may quote the text: only the kind of failure is passed on.
         raise _failed(type(error).__name__) from None

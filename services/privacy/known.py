@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import regex
 
+from .deadline import time_left
 from .finding import Finding
 
 MIN_LENGTH = 3
@@ -32,7 +33,7 @@ def find_known(text: str, values: Sequence[str], timeout: float) -> Iterator[Fin
 
 def _occurrences(text: str, value: str, timeout: float) -> Iterator[Finding]:
     pattern = _pattern(value)
-    for match in pattern.finditer(text, timeout=timeout):
+    for match in pattern.finditer(text, timeout=time_left(timeout)):
         exact = match.group().lower() == value.lower()
         yield Finding(
             entity_type="KNOWN_VALUE",

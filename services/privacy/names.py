@@ -14,6 +14,7 @@ import regex
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 from spacy.lang.en.stop_words import STOP_WORDS
 
+from .deadline import time_left
 from .gazetteer import gazetteer
 
 _TITLE = (
@@ -135,7 +136,7 @@ class PersonRecognizer(LocalRecognizer):
         self, cue: regex.Pattern[str], text: str, score: float, *, lower: bool, unknown: bool
     ) -> Iterator[tuple[int, int, float]]:
         """Names after a cue; `lower` and `unknown` say what the cue is strong enough for."""
-        for match in cue.finditer(text, timeout=self._timeout):
+        for match in cue.finditer(text, timeout=time_left(self._timeout)):
             words = list(_WORD.finditer(text, match.start("name"), match.end("name")))
             first = words[0].group()
             if not self._may_start(first, lower=lower, unknown=unknown):

@@ -73,6 +73,7 @@ OFF_BY_DEFAULT = frozenset(
     }
 )
 ANY_TYPE = "*"
+_TEXT_SECONDS = 30.0
 
 
 class Operator(StrEnum):
@@ -130,6 +131,9 @@ class Policy(BaseModel):
     k_anonymity: KAnonymity | None = None
     """How many subjects must be alike in what is left of them; for files, with `deid apply`."""
 
+    text_timeout_seconds: Annotated[float, Field(ge=0.01)] = _TEXT_SECONDS
+    """A text that needs longer in all fails the example; one of more than 100,000 characters has as
+    long for each 100,000 that it begins. What a verifier takes is not counted."""
     @model_validator(mode="before")
     @classmethod
     def _spelled_out(cls, values: Any) -> Any:
@@ -207,6 +211,9 @@ class Policy(BaseModel):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Policy:
         """The policy that a mapping describes.
+        if self.text_timeout_seconds == _TEXT_SECONDS:
+            # As it was before texts had a time-out.
+            del values["text_timeout_seconds"]
 
         Raises:
             RecollectError: POLICY_INVALID with the field's path.

@@ -16,6 +16,7 @@ import regex
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 
 from . import vocabulary
+from .deadline import time_left
 from .finding import Finding
 from .occurrences import title_before
 from .spelled import NUMBER_WORDS
@@ -259,7 +260,7 @@ class QuasiPatternRecognizer(LocalRecognizer):
     def _in_any_case(self, calm: str, titled: str) -> Iterator[tuple[str, int, int]]:
         """What lines without capitals, or of nothing else, hold: letters tell nothing there."""
         for kind, pattern in _compiled(regex.IGNORECASE):
-            for match in pattern.finditer(calm, timeout=self._timeout):
+            for match in pattern.finditer(calm, timeout=time_left(self._timeout)):
                 yield kind, *match.span()
         for described in _descriptions(re.IGNORECASE).finditer(calm):
             yield "DEMOGRAPHIC", *described.span()
@@ -269,17 +270,17 @@ class QuasiPatternRecognizer(LocalRecognizer):
 
     def _as_written(self, text: str) -> Iterator[tuple[str, int, int]]:
         for kind, pattern in _compiled():
-            for match in pattern.finditer(text, timeout=self._timeout):
+            for match in pattern.finditer(text, timeout=time_left(self._timeout)):
                 yield kind, *match.span()
         for described in _descriptions().finditer(text):
             yield "DEMOGRAPHIC", *described.span()
         yield from self._bodies(text)
-        for match in _INITIALS.finditer(text, timeout=self._timeout):
+        for match in _INITIALS.finditer(text, timeout=time_left(self._timeout)):
             if match.group().strip() not in _NOT_INITIALS:
                 yield "PERSON", *match.span()
 
     def _bodies(self, text: str) -> Iterator[tuple[str, int, int]]:
-        for match in _BODY.finditer(text, timeout=self._timeout):
+        for match in _BODY.finditer(text, timeout=time_left(self._timeout)):
             if not _NOBODYS_BODIES.match(match.group()):
                 yield "ORGANIZATION", *match.span()
 

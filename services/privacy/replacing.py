@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,16 +66,14 @@ def kinds_of(text: str, findings: Sequence[Finding]) -> dict[str, str]:
 def with_replacements(
     text: str, ranges: Sequence[tuple[int, int]], replacements: Sequence[Replacement]
 ) -> list[str]:
-    """Contents of the messages with the replacements made, from right to left."""
-    contents = [text[start:end] for start, end in ranges]
-    current = len(ranges) - 1
-    for exchange in reversed(replacements):
-        finding = exchange.finding
-        while finding.start < ranges[current][0]:
-            current -= 1
-        base = ranges[current][0]
-        content = contents[current]
-        contents[current] = (
-            content[: finding.start - base] + exchange.surrogate + content[finding.end - base :]
-        )
+    """Contents of the messages with the replacements made; findings are in text order."""
+    contents = []
+    rest = deque(replacements)
+    for start, end in ranges:
+        parts: list[str] = []
+        while rest and rest[0].finding.start < end:
+            exchange = rest.popleft()
+            parts += text[start : exchange.finding.start], exchange.surrogate
+            start = exchange.finding.end
+        contents.append("".join([*parts, text[start:end]]))
     return contents

@@ -14,6 +14,7 @@ import regex
 from presidio_analyzer import PatternRecognizer, RecognizerResult
 from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
+from .deadline import keep_to_deadline, time_left
 from .gates import PATTERN_GATES, GatedRecognizer
 
 
@@ -36,12 +37,13 @@ class SealedRegex:
         self._gate = gate
 
     def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
-        """Matches in the text, within our own limit instead of the given one."""
+        """Matches in the text, within our own limits instead of the given one."""
         if self._gate is not None and self._gate.search(text) is None:
             return
         try:
-            yield from self._compiled.finditer(text, timeout=self._seconds)
+            yield from self._compiled.finditer(text, timeout=time_left(self._seconds))
         except TimeoutError:
+            keep_to_deadline()
             raise PatternTimeout from None
 
 

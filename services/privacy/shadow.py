@@ -71,7 +71,7 @@ _IGNORED = frozenset(
     )
 )  # fmt: skip
 # Marks of emphasis around a word, and signs of a form that was sent: as long as what they show.
-_EMPHASIS = re.compile(r"(?<![^\W_])_+(?=[^\W_])|(?<=[^\W_])_+(?![^\W_])")
+_UNDERSCORES = re.compile(r"_+")
 _FORM = re.compile(r"(?<==)[^\s&=\"']{1,400}(?=[&\s\"']|$)")
 
 
@@ -129,6 +129,15 @@ def _referred(reference: str) -> str:
     return meant if len(meant) == 1 else reference
 
 
+def _without_emphasis(match: re.Match[str]) -> str:
+    """Blanks for underscores at one end of a word; "snake_case" and a line of them stay."""
+    start, end = match.span()
+    before, after = match.string[max(start - 1, 0) : start], match.string[end : end + 1]
+    sides = before.isalnum() + after.isalnum()
+    is_emphasis = sides == 1 or (sides == 2 and end - start > 1)
+    return " " * (end - start) if is_emphasis else match.group()
+
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -138,7 +147,7 @@ def shadow_of(text: str) -> Shadow:
         for escape, shown in _ESCAPES:
             text = text.replace(escape, shown)
     if "_" in text:
-        text = _EMPHASIS.sub(lambda match: " " * len(match.group()), text)
+        text = _UNDERSCORES.sub(_without_emphasis, text)
     if "+" in text and "=" in text:
         text = _FORM.sub(lambda match: match.group().replace("+", " "), text)
     widths = _references(text)

@@ -71,6 +71,7 @@ def test_a_speaker_that_is_none_is_refused_and_not_repeated(client: ServiceClien
         PolicyText("!!python/object:os.system {}"),
         PolicyText("regex_timeout_seconds: 1e9"),
         PolicyText("regex_timeout_seconds: .nan"),
+        PolicyText("text_timeout_seconds: 1e9"),
         PolicyText("chunk_characters: 100000000"),
         PolicyText("max_characters: 100000000"),
         PolicyText(json.dumps({"phone_regions": ["US"] * 100})),
@@ -95,7 +96,7 @@ def test_a_call_sets_no_field_of_a_policy_that_was_not_looked_at_for_it() -> Non
         *("name", "version", "entities", "operators", "score_threshold", "tagger_threshold"),
         *("caseless_threshold", "person_threshold"),
         *("phone_regions", "propagate", "max_characters", "chunk_characters", "chunk_overlap"),
-        "regex_timeout_seconds",
+        *("regex_timeout_seconds", "text_timeout_seconds"),
     }
     assert harmless <= Policy.model_fields.keys()
     for name in Policy.model_fields.keys() - harmless:
