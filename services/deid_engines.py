@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
@@ -13,6 +11,7 @@ from ..v1 import deid_pb2 as wire
 from .deid_limits import LONGEST_POLICY
 from .privacy import Deidentifier, Policy
 from .privacy.policy import shipped_policies
+from .secret import key_id
 from .yaml_text import parse_yaml
 
 _MOST_OPEN = 8
@@ -20,8 +19,8 @@ _MOST_OPEN = 8
 _HIGHEST: Mapping[str, float] = {
     "max_characters": 1 << 20,
     "chunk_characters": 100_000,
-    "text_timeout_seconds": 60.0,
     "regex_timeout_seconds": 30.0,
+    "text_timeout_seconds": 60.0,
 }
 """What a policy may ask of a service's memory and threads; its owner's own is not held to it."""
 _MOST_REGIONS = 64
@@ -55,7 +54,7 @@ class Engines:
     @property
     def key_id(self) -> str:
         """32 hex digits that stand for the key, and from which nothing of it can be told."""
-        return hmac.new(self._key, b"recollect surrogate key id", hashlib.sha256).hexdigest()[:32]
+        return key_id(self._key)
 
     def policies(self) -> list[tuple[Policy, bool]]:
         """What a header may ask for, by name; and whether it is what the service ingests with."""

@@ -82,7 +82,7 @@ class Deidentifier:
                 Reason.POLICY_INVALID,
                 "how many are alike cannot be said of one record at a time",
                 where="policy.k_anonymity",
-                fix="Use `recollect deid apply`, which reads a file twice, and ingest what it wrote.",
+                fix="Use `recollect deid apply`, which reads a file twice; ingest what it wrote.",
             )
         self.policy = policy
         self._without = without

@@ -126,14 +126,14 @@ class Policy(BaseModel):
     """Characters that neighbouring pieces share: a finding up to this length is never cut."""
     regex_timeout_seconds: Annotated[float, Field(ge=0.001)] = 5.0
     """A pattern that needs longer on one piece fails the example."""
+    text_timeout_seconds: Annotated[float, Field(ge=0.01)] = _TEXT_SECONDS
+    """A text that needs longer in all fails the example; one of more than 100,000 characters has as
+    long for each 100,000 that it begins. What a verifier takes is not counted."""
     verifier: VerifierOptions | None = None
     """A model of your own that reads after the other stages, and only adds."""
     k_anonymity: KAnonymity | None = None
     """How many subjects must be alike in what is left of them; for files, with `deid apply`."""
 
-    text_timeout_seconds: Annotated[float, Field(ge=0.01)] = _TEXT_SECONDS
-    """A text that needs longer in all fails the example; one of more than 100,000 characters has as
-    long for each 100,000 that it begins. What a verifier takes is not counted."""
     @model_validator(mode="before")
     @classmethod
     def _spelled_out(cls, values: Any) -> Any:
@@ -206,14 +206,14 @@ class Policy(BaseModel):
             del values["verifier"]
         if self.k_anonymity is None:
             del values["k_anonymity"]
+        if self.text_timeout_seconds == _TEXT_SECONDS:
+            # As it was before texts had a time-out.
+            del values["text_timeout_seconds"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Policy:
         """The policy that a mapping describes.
-        if self.text_timeout_seconds == _TEXT_SECONDS:
-            # As it was before texts had a time-out.
-            del values["text_timeout_seconds"]
 
         Raises:
             RecollectError: POLICY_INVALID with the field's path.
