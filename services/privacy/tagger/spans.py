@@ -72,7 +72,8 @@ def _thresholds(text: str, words: Words, threshold: float, caseless: float | Non
         starts = np.array(words.starts)
         for lines in caseless_lines(text):
             first, end = np.searchsorted(starts, lines)
-            thresholds[first:end] = caseless
+            # Digits look alike in whatever case.
+            thresholds[first:end][[t[0].isalpha() for t in words.texts[first:end]]] = caseless
     return thresholds
 
 
