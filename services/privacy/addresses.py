@@ -12,7 +12,7 @@ _STREET = (
 )
 _UNIT = r"(?:(?:Flat|House|Plot|Door|Apt|Apartment|Unit|Suite|Villa|Room)\.? ?(?:No\.?|Number)? ?)"
 _NUMBER = r"#?(?:[A-Z]-?)?\d{1,5}(?:[A-Za-z](?![a-z]))?(?:[/-]\d{1,4}[A-Z]?)?"
-_TOWN = r"\p{Lu}[\p{L}.'’-]{1,40}+(?: \p{Lu}[\p{L}.'’-]{1,40}+){0,2}"
+_TOWN = r"\p{Lu}[\p{L}.'’-]{1,25}+(?: \p{Lu}[\p{L}.'’-]{1,25}+){0,2}"
 # Words that start a sentence with a quantity: "About 450 000 people".
 _STARTERS = (
     r"If|About|The|Of|And|In|At|For|Over|Only|Around|Nearly|Almost|There|With|From|Another|Some|"

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from presidio_analyzer import (
-    AnalyzerEngine,
     EntityRecognizer,
     RecognizerRegistry,
     RecognizerResult,
@@ -17,14 +16,14 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from ...mixer.errors import Reason, RecollectError
 from .deadline import keep_to_deadline
-from .engine import BlankEngine, ContextRule, forbid_look_ups
+from .engine import forbid_look_ups
 from .finding import Finding
-from .gates import gated
 from .hidden import CROSSING, encoded_texts, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .policy import Policy
 from .quasi_patterns import QuasiPatternRecognizer
+from .reading import Reader
 from .recognizers import own_recognizers
 from .sealed import SealedIbanRecognizer, is_sealed, seal
 from .self_test import prove, typed
@@ -54,17 +53,9 @@ class Detector:
             seal(recognizer, policy.regex_timeout_seconds)
         seconds = policy.regex_timeout_seconds
         self._quasi = None if "quasi" in without else QuasiPatternRecognizer(seconds)
-        self._blank = BlankEngine()
-        self._crossing = [
-            r
-            for r in self._recognizers
-            if CROSSING & set(r.supported_entities) and not isinstance(r, TaggerRecognizer)
-        ]
-        self._analyzer = AnalyzerEngine(
-            registry=RecognizerRegistry(recognizers=self._recognizers, supported_languages=["en"]),
-            nlp_engine=self._blank,
-            supported_languages=["en"],
-            context_aware_enhancer=ContextRule(),
+        self._reader = Reader(self._recognizers, policy.score_threshold)
+        self._crossing = Reader(
+            (r for r in self._recognizers if _may_cross(r)), policy.score_threshold
         )
 
     @property
@@ -79,7 +70,7 @@ class Detector:
         every recognizer is loaded and asked, that each entity type of the policy has one, which
         finds its plainest form, and that no socket is opened meanwhile.
         """
-        prove(self._policy, self._recognizers, self._analyzer, self._quasi, is_sealed=is_sealed)
+        prove(self._policy, self._recognizers, self._reader, self._quasi, is_sealed=is_sealed)
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the text, overlapping ones included; DEIDENTIFICATION_FAILED if in doubt."""
@@ -125,14 +116,12 @@ class Detector:
         """Identifiers of which one half ends a line and the other begins the next."""
         for joined in joined_lines(text):
             keep_to_deadline()
-            artifacts = self._blank.process_text(joined.text, "en")
-            for recognizer in self._crossing:
-                with _refusing():
-                    results = recognizer.analyze(joined.text, [*CROSSING], artifacts)
-                for r in results:
-                    span = joined.span(r.start, r.end)
-                    if span and self._counts(r) and joined.is_telling(*_told(r)):
-                        yield RecognizerResult(r.entity_type, *span, r.score), "pattern"
+            with _refusing():
+                results = self._crossing.read_without_context(joined.text)
+            for r in results:
+                span = joined.span(r.start, r.end)
+                if span and self._counts(r) and joined.is_telling(*_told(r)):
+                    yield RecognizerResult(r.entity_type, *span, r.score), "pattern"
 
     def _encoded(self, text: str) -> Iterator[tuple[RecognizerResult, str]]:
         """Runs of Base64 that say something with an identifier in it."""
@@ -149,7 +138,7 @@ class Detector:
     def _read(self, text: str) -> list[tuple[RecognizerResult, str]]:
         with _refusing():
             # The tagger's scores are probabilities with a threshold of their own.
-            results = self._analyzer.analyze(text, language="en", score_threshold=0.0)
+            results = self._reader.read(text)
         staged = ((r, "tagger" if _name_of(r) == TAGGER else "pattern") for r in results)
         wanted = self._policy.entities
         return [
@@ -227,12 +216,7 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
     stock = [r for r in registry.recognizers if type(r).__name__ not in _NOT_STOCK]
     seconds = policy.regex_timeout_seconds
     every = [
-        *(
-            SealedIbanRecognizer(seconds)
-            if isinstance(r, IbanRecognizer)
-            else gated(r, policy.score_threshold)
-            for r in stock
-        ),
+        *(SealedIbanRecognizer(seconds) if isinstance(r, IbanRecognizer) else r for r in stock),
         DensePhoneRecognizer(policy.phone_regions),
         PersonRecognizer(seconds),
         TaggerRecognizer(
@@ -247,6 +231,11 @@ def _recognizers(policy: Policy, without: frozenset[str]) -> list[EntityRecogniz
         for r in every
         if policy.entities & set(r.supported_entities) and _stage_of(r) not in without
     ]
+
+
+def _may_cross(recognizer: Any) -> bool:
+    """Whether it is asked for what a line break cuts in two."""
+    return not CROSSING.isdisjoint(recognizer.supported_entities) and recognizer.name != TAGGER
 
 
 def _stage_of(recognizer: Any) -> str:

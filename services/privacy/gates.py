@@ -1,7 +1,6 @@
 """Gates: stock recognizers that only run where their findings are possible at all.
 
-A gate never loses a finding: it asks for something that every finding of its recognizer contains,
-or for a context word without which none can reach the threshold.
+A gate never loses a finding: it asks for something that every finding of its recognizer contains.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from presidio_analyzer import EntityRecognizer, PatternRecognizer, RecognizerResult
+from presidio_analyzer import PatternRecognizer
 
 # What the text must hold for a finding: cheaper to look for than the finding itself.
 _GATES = {
@@ -33,60 +32,17 @@ PATTERN_GATES: Mapping[str, re.Pattern[str]] = {
 """Pattern of ours → what each of its matches holds."""
 
 
-class GatedRecognizer(EntityRecognizer):
-    """Runs a recognizer only on texts that hold what each of its findings must hold."""
-
-    def __init__(self, inner: EntityRecognizer, gate: re.Pattern[str]) -> None:
-        self.inner = inner
-        self._gate = gate
-        super().__init__(
-            supported_entities=inner.supported_entities,
-            name=_name_of(inner),
-            supported_language=inner.supported_language,
-            context=inner.context,
-        )
-
-    @property
-    def id(self) -> str:
-        """The inner recognizer's: Presidio drops findings of an id that it did not register."""
-        return str(self.inner.id)
-
-    def load(self) -> None:
-        """Load the recognizer behind the gate."""
-        self.inner.load()
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: Any = None
-    ) -> list[RecognizerResult]:
-        """What the recognizer finds, or nothing where the gate is shut."""
-        if self._gate.search(text) is None:
-            return []
-        return list(self.inner.analyze(text, entities, nlp_artifacts))
+def gate_of(recognizer: Any) -> re.Pattern[str] | None:
+    """What every text holds in which a stock recognizer finds anything, if that is told here."""
+    is_stock = type(recognizer).__module__.startswith("presidio_analyzer.")
+    is_stock = is_stock and type(recognizer) is not PatternRecognizer
+    return _GATES.get(recognizer.supported_entities[0]) if is_stock else None
 
 
-def gated(recognizer: EntityRecognizer, threshold: float) -> EntityRecognizer:
-    """A stock recognizer behind its gate.
-
-    Where no pattern reaches the threshold by itself and no checksum lifts it, one of the context
-    words must stand in the text, or nothing can come of it.
-    """
-    gate = _GATES.get(recognizer.supported_entities[0])
-    if gate is not None:
-        return GatedRecognizer(recognizer, gate)
-    if (
-        isinstance(recognizer, PatternRecognizer)
-        and recognizer.context
-        and _is_weak(recognizer, threshold)
-    ):
-        words = "|".join(re.escape(word.strip().lower()) for word in recognizer.context)
-        return GatedRecognizer(recognizer, re.compile(rf"(?i)(?<![a-z])(?:{words})"))
-    return recognizer
-
-
-def _name_of(recognizer: Any) -> str:
-    return str(recognizer.name)
-
-
-def _is_weak(recognizer: Any, threshold: float) -> bool:
+def is_weak(recognizer: Any, threshold: float) -> bool:
+    """Whether no pattern reaches the threshold by itself, and no check digit lifts it."""
+    if not isinstance(recognizer, PatternRecognizer):
+        return False
+    own: Any = recognizer
     checks = type(recognizer).validate_result is not PatternRecognizer.validate_result
-    return not checks and all(pattern.score < threshold for pattern in recognizer.patterns)
+    return not checks and all(pattern.score < threshold for pattern in own.patterns)

@@ -7,15 +7,17 @@ need an introduction, a greeting or a listed surname behind them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import regex
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 from spacy.lang.en.stop_words import STOP_WORDS
 
+from .anchors import anchor_of
 from .deadline import time_left
 from .gazetteer import gazetteer
+from .text_index import Cues, matches_at
 
 _TITLE = (
     r"\p{Lu}(?:\p{Ll}+(?:['’](?!s\b)\p{L}+)?|['’]\p{Lu}\p{Ll}+|\p{Lu}+)"
@@ -58,6 +60,12 @@ _GREETING = regex.compile(
     rf"(?<!\w)(?:[Hh](?:i|ello|ey)|HI|HELLO|[Dd]ear|[Tt]hank(?:s|\s[Yy]ou)|[Cc]heers|[Rr]egards|"
     rf"[Ss]incerely|[Tt]ruly|Yours|Best|[Mm]orning|[Aa]fternoon|[Ee]vening|[Nn]amaste)"
     rf"[,!]?\s{{1,2}}{_NAME}"
+)
+
+# Where any of them can match.
+_CUES = Cues(
+    (cue.pattern, anchor_of(cue.pattern, cue.flags))
+    for cue in (_HONORIFIC, _INTRODUCTION, _RELATION, _SELF, _GREETING)
 )
 
 _NOT_NAME_WORDS = """
@@ -118,25 +126,36 @@ class PersonRecognizer(LocalRecognizer):
         ]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int, float]]:
-        yield from self._after(_HONORIFIC, text, 0.85, lower=True, unknown=True)
+        places = _CUES.places(text)
+        yield from self._after(_HONORIFIC, text, places, 0.85, lower=True, unknown=True)
         # A set of the text's words is cheaper than a cue's pattern; most texts hold no cue.
         words = frozenset(_LETTERS.findall(text.lower()))
         if not words.isdisjoint(_INTRODUCING):
-            yield from self._after(_INTRODUCTION, text, 0.85, lower=True, unknown=True)
+            yield from self._after(_INTRODUCTION, text, places, 0.85, lower=True, unknown=True)
         if not words.isdisjoint(_RELATING) or _RELATION_GATE.search(text):
-            yield from self._after(_RELATION, text, 0.5, lower=False, unknown=True)
-        yield from self._after(_GREETING, text, 0.6, lower=False, unknown=False)
-        yield from self._after(_SELF, text, 0.6, lower=False, unknown=False)
-        for run in _RUN.finditer(text):
+            yield from self._after(_RELATION, text, places, 0.5, lower=False, unknown=True)
+        yield from self._after(_GREETING, text, places, 0.6, lower=False, unknown=False)
+        yield from self._after(_SELF, text, places, 0.6, lower=False, unknown=False)
+        for run in _RUN.finditer(text, timeout=self._time_left()):
             yield from self._in_run(run, text)
         if not words.isdisjoint(self._names.common_first_names):
             yield from self._in_lower_case(text)
 
+    def _time_left(self) -> float:
+        return time_left(self._timeout)
+
     def _after(
-        self, cue: regex.Pattern[str], text: str, score: float, *, lower: bool, unknown: bool
+        self,
+        cue: regex.Pattern[str],
+        text: str,
+        places: Mapping[str, Sequence[int]],
+        score: float,
+        *,
+        lower: bool,
+        unknown: bool,
     ) -> Iterator[tuple[int, int, float]]:
         """Names after a cue; `lower` and `unknown` say what the cue is strong enough for."""
-        for match in cue.finditer(text, timeout=time_left(self._timeout)):
+        for match in matches_at(cue, text, places.get(cue.pattern, ()), self._time_left):
             words = list(_WORD.finditer(text, match.start("name"), match.end("name")))
             first = words[0].group()
             if not self._may_start(first, lower=lower, unknown=unknown):

@@ -64,7 +64,7 @@ SECRETS_BY_CUE = (
     ),
     Pattern(
         "assigned",
-        r"\b\w*(?:secret|token|api_?key|passw(?:or)?d)\w*[\"']?\s?[=:]\s?[\"']?"
+        r"(?:secret|token|api_?key|passw(?:or)?d)\w{0,60}[\"']?\s?[=:]\s?[\"']?"
         r"\K(?=[^\s\"',;]{0,200}\d)[^\s\"',;]{8,200}",
         0.7,
     ),
@@ -86,8 +86,8 @@ WALLETS = (
     Pattern("segregated witness", r"\b(?:bc1|ltc1)[ac-hj-np-z02-9]{25,62}\b", 0.9),
     Pattern(
         "base 58",
-        r"(?<![\w/=+-])(?=\w{0,33}\d)(?=\w{0,33}[a-z])(?=\w{0,33}[A-Z])"
-        r"[13LMDXr4][1-9A-HJ-NP-Za-km-z]{25,34}(?![\w/=+-])",
+        r"(?<![\w/=+-])(?=[13LMDXr4][1-9A-HJ-NP-Za-km-z]{25,34}(?![\w/=+-]))"
+        r"(?=\w{0,33}\d)(?=\w{0,33}[a-z])(?=\w{0,33}[A-Z])\w{26,35}",
         0.5,
     ),
 )

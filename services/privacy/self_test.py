@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from presidio_analyzer import AnalyzerEngine, RecognizerResult
-
 from ...mixer.errors import Reason, RecollectError
 from .plainest import PLAINEST
 from .policy import Policy
 from .quasi_patterns import QuasiPatternRecognizer
+from .reading import Reader
 from .sockets import sockets_opened
 from .tagging import TaggerRecognizer
 
@@ -49,7 +48,7 @@ _SOMEBODY = "The applicant, Rosalind Achterberg, lives in Istanbul."
 def prove(
     policy: Policy,
     recognizers: Sequence[Any],
-    analyzer: AnalyzerEngine,
+    reader: Reader,
     quasi: QuasiPatternRecognizer | None,
     *,
     is_sealed: Callable[[Any], bool],
@@ -58,8 +57,8 @@ def prove(
 
     Args:
         policy: whose entity types must be found.
-        recognizers: what the analyzer was given.
-        analyzer: that asks them.
+        recognizers: what the reader was given.
+        reader: that asks them.
         quasi: the patterns of the quasi stage, unless it was left out.
         is_sealed: whether every time-out of a recognizer reaches its caller.
 
@@ -67,11 +66,11 @@ def prove(
         RecollectError: DEIDENTIFICATION_FAILED naming what is broken.
     """
     with sockets_opened() as opened, typed("a recognizer failed"):
-        _prove_context(policy, analyzer)
+        _prove_context(policy, reader)
         if not all(map(is_sealed, recognizers)):
             raise _broken("a pattern is not sealed against time-outs")
-        _prove_loaded(policy, recognizers, analyzer)
-        blind = _blind(policy, recognizers, analyzer)
+        _prove_loaded(policy, recognizers, reader)
+        blind = _blind(policy, recognizers, reader)
         if blind:
             raise _broken(f"the recognizers miss the plainest {', '.join(blind)}")
         _prove_stages(policy, recognizers, quasi)
@@ -79,21 +78,20 @@ def prove(
         raise _broken(f"analysis opens a socket ({opened[0]})")
 
 
-def _prove_context(policy: Policy, analyzer: AnalyzerEngine) -> None:
+def _prove_context(policy: Policy, reader: Reader) -> None:
     # Weak by itself (0.05); only a context word that no pattern of ours asks for lifts it.
-    results = _scores(analyzer, "the travel document 918273645")
+    results = reader.read("the travel document 918273645")
     score = max((r.score for r in results if r.entity_type == "US_PASSPORT"), default=0.0)
     if "US_PASSPORT" in policy.entities and score < _BOOSTED:
         raise _broken("context words do not raise scores")
 
 
-def _prove_loaded(policy: Policy, recognizers: Sequence[Any], analyzer: AnalyzerEngine) -> None:
+def _prove_loaded(policy: Policy, recognizers: Sequence[Any], reader: Reader) -> None:
     names = {recognizer.name for recognizer in recognizers}
     missing = sorted(n for n, e in STOCK.items() if e in policy.entities and n not in names)
     if missing:
         raise _broken(f"{', '.join(missing)} is not loaded")
-    asked: list[Any] = analyzer.registry.get_recognizers(language="en", all_fields=True)
-    idle = names - {recognizer.name for recognizer in asked}
+    idle = names - set(reader.names)
     if idle:
         raise _broken(f"{', '.join(sorted(idle))} is loaded and never asked")
     found = {entity for r in recognizers for entity in r.supported_entities}
@@ -102,13 +100,13 @@ def _prove_loaded(policy: Policy, recognizers: Sequence[Any], analyzer: Analyzer
         raise _broken(f"no recognizer finds {', '.join(orphans)}")
 
 
-def _blind(policy: Policy, recognizers: Sequence[Any], analyzer: AnalyzerEngine) -> list[str]:
+def _blind(policy: Policy, recognizers: Sequence[Any], reader: Reader) -> list[str]:
     """Entity types whose plainest text nobody finds."""
     taggers = [r for r in recognizers if isinstance(r, TaggerRecognizer)]
     missed = []
     for entity in sorted(policy.entities & PLAINEST.keys()):
         text = PLAINEST[entity]
-        found = {result.entity_type for result in _scores(analyzer, text)}
+        found = {result.entity_type for result in reader.read(text)}
         # However high the policy's own threshold.
         found |= {kind for tagger in taggers for kind in tagger.plainly(text)}
         if entity not in found:
@@ -125,11 +123,6 @@ def _prove_stages(
             raise _broken("the tagger finds nobody")
     if quasi is not None and not quasi.analyze(_ABOUT_SOMEBODY, []):
         raise _broken("the patterns of the quasi stage find nothing")
-
-
-def _scores(analyzer: AnalyzerEngine, text: str) -> list[RecognizerResult]:
-    """What is found in an invented text, however weak: the policy's threshold is no fault."""
-    return list(analyzer.analyze(text, language="en", score_threshold=0.0))
 
 
 @contextmanager

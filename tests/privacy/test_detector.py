@@ -37,8 +37,8 @@ def test_the_self_test_passes_and_every_recognizer_is_loaded(detector: Detector)
 
 def test_the_self_test_fails_where_context_words_do_nothing() -> None:
     broken = Detector(Policy())
-    broken._analyzer.context_aware_enhancer = ContextRule(context_similarity_factor=0.0)
-    broken._analyzer.context_aware_enhancer.min_score_with_context_similarity = 0.0
+    broken._reader._rule = ContextRule(context_similarity_factor=0.0)
+    broken._reader._rule.min_score_with_context_similarity = 0.0
     with pytest.raises(RecollectError, match="context words do not raise scores"):
         broken.prove()
 
@@ -46,15 +46,16 @@ def test_the_self_test_fails_where_context_words_do_nothing() -> None:
 def test_the_self_test_fails_where_a_pattern_is_not_sealed() -> None:
     broken = Detector(Policy())
     email = next(r for r in broken._recognizers if r.name == "EmailRecognizer")
-    email.inner.patterns[0].compiled_regex = None
+    email.patterns[0].compiled_regex = None
     with pytest.raises(RecollectError, match="not sealed"):
         broken.prove()
 
 
 def test_the_self_test_fails_where_a_recognizer_finds_nothing() -> None:
     broken = Detector(Policy())
-    email = next(r for r in broken._recognizers if r.name == "EmailRecognizer")
-    email.inner.patterns.clear()
+    (email,) = (a for a in broken._reader._asked if a.recognizer.name == "EmailRecognizer")
+    assert email.patterns is not None
+    email.patterns.clear()
     with pytest.raises(RecollectError, match="miss the plainest EMAIL_ADDRESS"):
         broken.prove()
 
