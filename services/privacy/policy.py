@@ -98,7 +98,7 @@ class Policy(BaseModel):
 
     name: str = "conversations"
     """What it is called; the shipped ones are listed by `recollect deid policies`."""
-    version: str = "2026-3"
+    version: str = "2026-4"
     """Written on every example that the policy made."""
     entities: frozenset[str] = ENTITY_TYPES - OFF_BY_DEFAULT
     """Entity types that are replaced."""
