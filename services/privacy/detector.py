@@ -16,9 +16,10 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from ...mixer.errors import Reason, RecollectError
 from .deadline import keep_to_deadline
+from .encoded import MAX_DEPTH, encoded_texts
 from .engine import forbid_look_ups
 from .finding import Finding
-from .hidden import CROSSING, encoded_texts, joined_lines
+from .hidden import CROSSING, joined_lines
 from .names import PersonRecognizer
 from .phone import DensePhoneRecognizer
 from .policy import Policy
@@ -123,10 +124,13 @@ class Detector:
                 if span and self._counts(r) and joined.is_telling(*_told(r)):
                     yield RecognizerResult(r.entity_type, *span, r.score), "pattern"
 
-    def _encoded(self, text: str) -> Iterator[tuple[RecognizerResult, str]]:
-        """Runs of Base64 that say something with an identifier in it."""
+    def _encoded(self, text: str, depth: int = MAX_DEPTH) -> Iterator[tuple[RecognizerResult, str]]:
+        """Runs that are encoded and say something with an identifier in it."""
         for start, end, said in encoded_texts(text):
+            keep_to_deadline()
             results = self._read(said)
+            if depth > 1:
+                results += self._encoded(said, depth - 1)
             if results:
                 best, stage = max(results, key=lambda found: found[0].score)
                 yield RecognizerResult(best.entity_type, start, end, best.score), stage

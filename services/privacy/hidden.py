@@ -1,14 +1,12 @@
-"""Hidden identifiers: those that a line break cuts in two, and those within Base64 (RFC 4648).
+"""Hidden identifiers: those that a line break cuts in two.
 
 Patterns read one line. Where a line ends in what may be half an identifier, they read it again with
-its other half; where a text is encoded in a text, they read what it says.
+its other half. What an encoding hides is in `encoded`.
 """
 
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,12 +24,6 @@ CROSSING = _UNMISTAKABLE | {
 _SURE = 0.7
 """Score of what a telling word led to, or has passed a check digit."""
 _LEAST = {"PHONE_NUMBER": 0.5}
-_BASE64 = re.compile(
-    r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
-    r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,200000}={0,2}(?![A-Za-z0-9+/=_-])"
-)
-_URL_SAFE = str.maketrans("-_", "+/")
-_LEAST_READABLE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +94,3 @@ def _glues(left: str, right: str) -> list[str]:
         return ["", " "]
     # "September / 14, 1995", "(414) / 724-3617".
     return [" "] if any(map(str.isdigit, left)) or any(map(str.isdigit, right)) else []
-
-
-def encoded_texts(text: str) -> Iterator[tuple[int, int, str]]:
-    """Each run of Base64 that is text: where it begins, where it ends, and what it says."""
-    for match in _BASE64.finditer(text):
-        said = _decoded(match.group())
-        if said is not None:
-            yield match.start(), match.end(), said
-
-
-def _decoded(run: str) -> str | None:
-    plain = "".join(run.split()).translate(_URL_SAFE).rstrip("=")
-    try:
-        raw = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (NotBase64, ValueError):
-        return None
-    try:
-        said = raw.decode(_charset(raw))
-    except UnicodeDecodeError:
-        return None
-    # Random letters seldom decode to letters and spaces.
-    readable = sum(c.isprintable() or c.isspace() for c in said)
-    return said if said and readable >= _LEAST_READABLE * len(said) else None
-
-
-def _charset(raw: bytes) -> str:
-    if raw.count(0) * 3 < len(raw):
-        return "utf-8"
-    return "utf-16-be" if raw[::2].count(0) > raw[1::2].count(0) else "utf-16-le"

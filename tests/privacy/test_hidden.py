@@ -1,13 +1,17 @@
-"""Identifiers over the end of a line, and within Base64."""
+"""Identifiers over the end of a line, and encoded ones."""
 
+import gzip
+import zlib
 from base64 import b64encode, urlsafe_b64encode
+from email.header import Header
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recollect.services.privacy import Deidentifier, Policy
-from recollect.services.privacy.hidden import encoded_texts, joined_lines
+from recollect.services.privacy.encoded import MAX_DEPTH, MOST_SAID, encoded_texts
+from recollect.services.privacy.hidden import joined_lines
 
 from .conftest import KEY
 
@@ -120,3 +124,73 @@ def test_spans_over_lines_lead_back_to_the_text(text: str) -> None:
 )  # fmt: skip
 def test_an_address_as_it_is_spoken_is_replaced(text: str) -> None:
     assert "acht" not in _left(text)
+
+
+SAID = f"Please write to {EMAIL} before noon"
+
+
+def _twice(raw: bytes) -> str:
+    return b64encode(b64encode(raw)).decode()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        _twice(SAID.encode()),
+        b64encode(_twice(SAID.encode()).encode()).decode(),
+        b64encode(gzip.compress(SAID.encode())).decode(),
+        b64encode(zlib.compress(SAID.encode(), 9)).decode(),
+        b64encode(gzip.compress(b64encode(SAID.encode()))).decode(),
+        SAID.encode().hex(),
+        SAID.encode().hex().upper(),
+        SAID.encode("utf-16-le").hex(),
+        "0x" + SAID.encode().hex(),
+        Header(f"Rosé {EMAIL}", "utf-8").encode(maxlinelen=500),
+        f"=?UTF-8?Q?Rosa_=3C{EMAIL.replace('@', '=40')}=3E?=",
+        f"=?iso-8859-1?q?Ros=E9_{EMAIL}?=",
+    ],
+)
+def test_what_says_an_identifier_is_replaced_whole(run: str) -> None:
+    text = f"see {run} for more"
+    assert run not in _left(text)
+    assert _left(text).startswith("see ") and _left(text).endswith(" for more")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        b"nothing in here at all".hex(),
+        b64encode(gzip.compress(b"nothing in here at all")).decode(),
+        b64encode(b64encode(b"nothing in here at all")).decode(),
+        "=?utf-8?q?nothing_in_here?=",
+    ],
+)
+def test_what_is_encoded_and_says_nothing_of_anybody_stays(run: str) -> None:
+    assert _left(f"see {run} for more") == f"see {run} for more"
+
+
+def test_a_bomb_is_read_to_its_limit_and_no_further() -> None:
+    bomb = b64encode(
+        gzip.compress(b"write to rosa.achterberg@mail.example.net " * 200_000)
+    ).decode()
+    ((start, end, said),) = encoded_texts(bomb)
+    assert (start, end) == (0, len(bomb))
+    assert len(said) <= MOST_SAID
+    assert bomb not in _left(bomb)
+
+
+def test_no_more_layers_are_taken_off_than_told() -> None:
+    run = SAID
+    for _ in range(MAX_DEPTH + 1):
+        run = b64encode(run.encode()).decode()
+    assert _left(run) == run
+    assert b64encode(SAID.encode()).decode() not in _left(b64encode(SAID.encode()).decode())
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_say_nothing_fails(raw: bytes) -> None:
+    for run in (b64encode(raw).decode(), raw.hex(), f"=?utf-8?b?{b64encode(raw).decode()}?="):
+        for start, end, _ in encoded_texts(run):
+            assert 0 <= start < end <= len(run)
