@@ -35,7 +35,7 @@ def foreign_small_words(text: str) -> frozenset[str] | None:
     """
     plain = _NO_WORDS.sub(" ", text[:_READ])
     words = [word.lower() for word in _WORD.findall(plain) if len(word) > 1]
-    english = sum(word in _small_words("en") for word in words)
+    english = sum(map(_small_words("en").__contains__, words))
     if len(words) < _FEWEST_WORDS or english >= _ENGLISH * len(words):
         return None
     own, code = max((sum(word in _small_words(code) for word in words), code) for code in _CODES)

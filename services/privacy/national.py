@@ -3,7 +3,8 @@
 By shape, not by check digit: a number with a typing error in it is still somebody's. What is no
 more than a row of digits needs a telling word before it. Sources of the shapes: HMRC NIM39110
 (NINO), INSEE (NIR), BZSt and DRV (Germany), Orden INT/2058/2008 (NIF, NIE), D.M. 12/03/1974
-(codice fiscale), UIDAI and the Income Tax Department (India), Receita Federal (CPF).
+(codice fiscale), UIDAI and the Income Tax Department (India), Receita Federal (CPF), ICA
+(NRIC), ZAS (AHV).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ NATIONAL_IDS = (
     ),
     Pattern("indian identity", r"(?<![\w.$+-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| \d)", 0.5),
     Pattern("indian tax", r"(?<![\w-])[A-Z]{5}\d{4}[A-Z](?![\w-])", 0.6),
+    Pattern("singaporean", r"(?<![\w-])[STFGM]\d{7}[A-Z](?![\w-])", 0.5),
+    Pattern("swiss", r"(?<![\w.])756\.\d{4}\.\d{4}\.\d{2}(?![\w.]\d|\w)", 0.8),
     Pattern("brazilian", r"(?<![\w.-])\d{3}\.\d{3}\.\d{3}-\d{2}(?![\w-])", 0.8),
 )
 NATIONAL_IDS_BY_CUE = (
@@ -49,7 +52,8 @@ NATIONAL_IDS_BY_CUE = (
         r"d\.?n\.?i\.?(?= ?[:#n\d])|n\.?i\.?[fe]\.?(?= ?[:#n\dxyz])|"
         r"numéro de sécurité sociale|sécurité sociale|n\.?i\.?r\.?(?= ?[:n\d])|"
         r"codice fiscale|carta d['’]identità|cpf|curp|bsn|burgerservicenummer|pesel|personnummer|"
-        r"social insurance|aadhaar|aadhar|uid(?: number| no)|pan card|"
+        r"social insurance|sin(?= ?(?:no|number|:|is)\b)|tax file|tfn|medicare|nric|"
+        r"aadhaar|aadhar|uid(?: number| no)|pan card|"
         r"pan(?= ?(?:no|number|:|is)\b))"
         rf"(?: ?(?:card|number|no|id|code))?{_LINK}\K{_CODE}",
         0.7,

@@ -71,6 +71,7 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("USERNAME", _USERNAMES, _IGNORE_CASE),
         _recognizer("URL", _URLS, _IGNORE_CASE),
         _recognizer("EMAIL_ADDRESS", _SPOKEN_EMAILS, _IGNORE_CASE),
+        _recognizer("EMAIL_ADDRESS", _INNER_EMAILS, _IGNORE_CASE),
         _recognizer("ADDRESS", ADDRESSES, _EXACT_CASE),
         _recognizer("ADDRESS", ADDRESSES_ANY_CASE, _IGNORE_CASE),
         _recognizer("CRYPTO", WALLETS, _EXACT_CASE),
@@ -284,6 +285,14 @@ _USERNAMES = (
         "numbered handle", r"(?<![\w@/.$-])[a-z]{3,30}+[_.][a-z]{3,30}+\d{2,4}+(?![\w@(.=])", 0.45
     ),
     Pattern(
+        "home folder",
+        # A backslash before an r, n or t reads as white space: the shadow has it so.
+        r"(?<![\w.])(?:/home/|/Users/|/c/Users/|[A-Z]:\\{1,2}Users(?=[\\ ]))\K[\\ ]{0,3}\n?"
+        r"(?!(?:root|user|users|username|shared|public|default|ubuntu|runner|admin|app|me|node|git|"
+        r"vagrant|docker|jovyan|ec2-user|pi|you|yourname|your)\b)[a-z][\w.-]{1,38}\w",
+        0.6,
+    ),
+    Pattern(
         "payment handle",
         r"(?<![\w.-])[\w.-]{2,40}@(?:ybl|upi|paytm|axl|ibl|apl|ok(?:axis|sbi|icici|hdfcbank)|"
         r"sbi|icici|hdfcbank)\b(?!\.\w)",
@@ -304,4 +313,13 @@ _SPOKEN_EMAILS = (
         0.6,
     ),
 )
+_INNER_EMAILS = (
+    Pattern(
+        "inner e-mail",
+        r"(?<![\w.+-])\w[\w.+-]{0,62}@(?:[a-z0-9-]{1,63}\.){0,4}"
+        r"(?:localhost|localdomain|local|internal|intranet|lan|corp|home|private)(?![\w-]|\.\w)",
+        0.6,
+    ),
+)
+"""Of hosts that only a company or a household knows (RFC 6762, appendix G)."""
 _URLS = (Pattern("url", r"(?<![\w@])(?:https?://|www\.)[^\s<>\"'()\[\]{}|\\^`]{3,}", 0.6),)
