@@ -16,7 +16,7 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from ...mixer.errors import Reason, RecollectError
 from .deadline import keep_to_deadline
-from .encoded import MAX_DEPTH, encoded_texts
+from .encoded import CUE, MAX_DEPTH, encoded_texts
 from .engine import forbid_look_ups
 from .finding import Finding
 from .hidden import CROSSING, joined_lines
@@ -128,7 +128,9 @@ class Detector:
         """Runs that are encoded and say something with an identifier in it."""
         for start, end, said in encoded_texts(text):
             keep_to_deadline()
-            results = self._read(said)
+            # A telling word may stand before the run: "date of birth: MTQvMDkvMTk5NQ".
+            before = text[max(start - CUE, 0) : start].rpartition("\n")[2]
+            results = [r for r in self._read(before + said) if r[0].end > len(before)]
             if depth > 1:
                 results += self._encoded(said, depth - 1)
             if results:

@@ -16,14 +16,17 @@ from urllib.parse import unquote_to_bytes
 
 MAX_DEPTH = 3
 """How often a text may be encoded."""
+CUE = 48
+"""Characters before an encoded text that are read with what it says."""
 MOST_SAID = 1 << 16
 """Bytes of a compressed text that are read: the rest of a bomb stays folded, and is replaced."""
 _BASE64 = re.compile(
-    r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
+    r"(?<![A-Za-z0-9+/_-])(?=[A-Za-z0-9+/_-]{12})(?:[A-Za-z0-9+/]{76}\r?\n|[A-Za-z0-9+/]{64}\r?\n){0,128}"
     r"(?=[A-Za-z]*[0-9A-Z+/_=-])[A-Za-z0-9+/_-]{12,200000}={0,2}(?![A-Za-z0-9+/=_-])"
 )
 _HEX = re.compile(
-    r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,100000}|(?:[0-9A-F]{2}){8,100000})(?!\w)"
+    r"(?<![0-9A-Za-z])(?=[0-9A-Fa-fx]{16})(?:0x)?"
+    r"((?:[0-9a-f]{2}){8,100000}|(?:[0-9A-F]{2}){8,100000})(?!\w)"
 )
 _WORD = re.compile(
     r"=\?(utf-8|us-ascii|iso-8859-1|windows-1252)\?([bq])\?([^\s?]{1,1000})\?=", re.I

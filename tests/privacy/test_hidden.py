@@ -171,6 +171,24 @@ def test_what_is_encoded_and_says_nothing_of_anybody_stays(run: str) -> None:
     assert _left(f"see {run} for more") == f"see {run} for more"
 
 
+@pytest.mark.parametrize(
+    ("before", "value"),
+    [
+        ("date of birth: ", "14/09/1995"),
+        ("my username is ", "rosalind_acht"),
+        ("DOB ", "3 May 1999"),
+    ],
+)
+def test_what_stands_before_a_run_tells_what_it_says(before: str, value: str) -> None:
+    run = b64encode(value.encode()).decode()
+    assert run not in _left(f"{before}{run} ok")
+
+
+def test_a_date_alone_is_nobodys_birth() -> None:
+    run = b64encode(b"14/09/1995").decode()
+    assert run in _left(f"the value {run} ok")
+
+
 def test_a_bomb_is_read_to_its_limit_and_no_further() -> None:
     bomb = b64encode(
         gzip.compress(b"write to rosa.achterberg@mail.example.net " * 200_000)
