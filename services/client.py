@@ -26,6 +26,7 @@ from ..v1.mix_pb2_grpc import MixServiceStub
 from ..v1.store_pb2_grpc import StoreServiceStub
 from ..v1.teacher_pb2_grpc import TeacherServiceStub
 
+_LAST_LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 10.0
 """How long to wait for a service that does not answer."""
 CALL_SECONDS = 120.0
@@ -120,6 +121,8 @@ def _first_ready(channels: Mapping[str, grpc.Channel], credentials: Credentials)
     finally:
         for each, channel in channels.items():
             channel.unsubscribe(watching[each])
+        # A thread of gRPC's may be about to look once more, and raises where a channel was closed.
+        time.sleep(_LAST_LOOK_SECONDS)
 
 
 def _watcher(

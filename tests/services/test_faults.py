@@ -71,7 +71,7 @@ def test_a_service_that_can_write_no_more_says_so_and_goes_on_when_it_can(tmp_pa
     alike.write_text("".join(ROW % (f"{n} {'ab ' * 60}", n) for n in range(1000)), encoding="utf-8")
     mix = tmp_path / "mix.yaml"
     mix.write_text(
-        "name: alike\nbatch_size: 8\nnum_steps: 2\nmax_length: 128\n"
+        "name: alike\nbatch_size: 8\nnum_steps: 2\nmax_length: 256\n"
         "sources:\n  - {source: alike, role: task, share: 1}\n",
         encoding="utf-8",
     )
