@@ -27,6 +27,7 @@ from ..v1.store_pb2_grpc import StoreServiceStub
 from ..v1.teacher_pb2_grpc import TeacherServiceStub
 
 _LAST_LOOK_SECONDS = 0.01
+"""How long gRPC's thread may be on its way to look at a channel that nobody watches any more."""
 CONNECT_SECONDS = 10.0
 """How long to wait for a service that does not answer."""
 CALL_SECONDS = 120.0

@@ -108,14 +108,6 @@ def retry_rows(
             where="--retry",
             fix="De-identify the whole file again, without --retry.",
         )
-    if engine.second is not None:
-        raise RecollectError(
-            Reason.CONFIG_INVALID,
-            "under k-anonymity no row can be tried alone: whether it may come "
-            "out depends on all of them",
-            where="--retry",
-            fix="Run the whole command again without --retry.",
-        )
     require_files(source, target)
     listing = quarantine_file(target)
     entries = _entries(listing, target)

@@ -186,3 +186,11 @@ def test_a_list_of_rows_is_shown_and_tried_from_the_command_line(tmp_path: Path)
     write(source, ROW, ROW)
     assert "1 of 1 row in quarantine" in recollect(*command, "--retry").stdout
     assert len(read(out)) == 2
+
+
+def test_no_row_is_tried_alone_where_subjects_are_counted(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "in.jsonl", ROW), tmp_path / "out.jsonl"
+    counted = ("--policy", "conversations", "--subject", "customer", "--k", "5", "--retry")
+    error = refused("deid", "apply", source, target, "--key-file", tmp_path / "k.key", *counted)
+    assert (error.reason, error.where) == (Reason.CONFIG_INVALID, "--retry")
+    assert not target.exists()
