@@ -31,6 +31,8 @@ class GivenUp(BaseException):
 class _Clock:
     seconds: float
     ends: float
+    is_shorter: bool = False
+    """Whether the last step had no more than what is left to the text."""
 
 
 _CLOCK: ContextVar[_Clock | None] = ContextVar("clock", default=None)
@@ -80,11 +82,7 @@ def keep_to_deadline() -> None:
     if is_given_up is not None and is_given_up():
         raise GivenUp
     if clock is not None and time.monotonic() >= clock.ends:
-        raise RecollectError(
-            Reason.DEIDENTIFICATION_FAILED,
-            f"The text took longer than {clock.seconds:g} seconds.",
-            fix="The example stays quarantined; split it, or raise text_timeout_seconds.",
-        )
+        raise _too_long(clock)
 
 
 def time_left(most: float) -> float:
@@ -97,5 +95,30 @@ def time_left(most: float) -> float:
     clock = _CLOCK.get()
     if clock is None:
         return most
+    left = clock.ends - time.monotonic()
+    clock.is_shorter = left < most
     # Never nothing: to some packages that means no limit.
-    return max(min(most, clock.ends - time.monotonic()), 1e-3)
+    return max(min(most, left), 1e-3)
+
+
+def step_ran_out() -> None:
+    """Says that a step took its `time_left`: returns only where it was the step's own limit.
+
+    The text's clock alone cannot tell: `regex` counts the processor time of all threads of the
+    process, so a step that has what is left to the text may run out before the text does.
+
+    Raises:
+        RecollectError, GivenUp: as `keep_to_deadline`.
+    """
+    keep_to_deadline()
+    clock = _CLOCK.get()
+    if clock is not None and clock.is_shorter:
+        raise _too_long(clock)
+
+
+def _too_long(clock: _Clock) -> RecollectError:
+    return RecollectError(
+        Reason.DEIDENTIFICATION_FAILED,
+        f"The text took longer than {clock.seconds:g} seconds.",
+        fix="The example stays quarantined; split it, or raise text_timeout_seconds.",
+    )

@@ -16,7 +16,7 @@ from hashlib import sha256
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .arithmetic import is_arithmetic
-from .deadline import keep_to_deadline, text_deadline, uncounted
+from .deadline import keep_to_deadline, step_ran_out, text_deadline, uncounted
 from .detector import Detector
 from .filename import end_of_stem, readings, words
 from .finding import Finding, settle, split_at, trim
@@ -243,7 +243,7 @@ class Deidentifier:
     @contextmanager
     def _limits(self, text: str) -> Iterator[None]:
         """Any failure is a refusal, and so is running out of time."""
-        with _closed(), text_deadline(self.policy.text_timeout_seconds, len(text)):
+        with text_deadline(self.policy.text_timeout_seconds, len(text)), _closed():
             yield
 
     def _settled(
@@ -371,6 +371,8 @@ def _closed() -> Iterator[None]:
     except RecollectError:
         raise
     except Exception as error:
+        if isinstance(error, TimeoutError):
+            step_ran_out()
         raise RecollectError(
             Reason.DEIDENTIFICATION_FAILED,
             f"De-identification failed with {type(error).__name__}.",

@@ -15,7 +15,7 @@ from presidio_analyzer import (
 from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from ...mixer.errors import Reason, RecollectError
-from .deadline import keep_to_deadline
+from .deadline import keep_to_deadline, step_ran_out
 from .encoded import CUE, MAX_DEPTH, encoded_texts
 from .engine import forbid_look_ups
 from .finding import Finding
@@ -170,6 +170,8 @@ def _refusing() -> Iterator[None]:
         # Ours: out of time.
         raise
     except Exception as error:
+        if isinstance(error, TimeoutError):
+            step_ran_out()
         # Messages of others may quote the text: only the kind of failure is passed on.
         raise _failed(type(error).__name__) from None
 

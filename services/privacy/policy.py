@@ -125,7 +125,8 @@ class Policy(BaseModel):
     chunk_overlap: Annotated[int, Field(ge=100)] = 500
     """Characters that neighbouring pieces share: a finding up to this length is never cut."""
     regex_timeout_seconds: Annotated[float, Field(ge=0.001)] = 5.0
-    """A pattern that needs longer on one piece fails the example."""
+    """A pattern that needs longer on one piece fails the example; counted as processor time of the
+    whole process, so that a busy one has less."""
     text_timeout_seconds: Annotated[float, Field(ge=0.01)] = _TEXT_SECONDS
     """A text that needs longer in all fails the example; one of more than 100,000 characters has as
     long for each 100,000 that it begins. What a verifier takes is not counted."""

@@ -15,7 +15,7 @@ from presidio_analyzer import PatternRecognizer, RecognizerResult
 from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from .anchors import Anchor, anchor_of
-from .deadline import keep_to_deadline, time_left
+from .deadline import step_ran_out, time_left
 from .gates import PATTERN_GATES
 from .text_index import LOOK_BACK, TextIndex, matches_at
 
@@ -77,7 +77,7 @@ class SealedRegex:
             for match in matches_at(self._compiled, index.text, places, self._time_left):
                 yield match.span()
         except TimeoutError:
-            keep_to_deadline()
+            step_ran_out()
             raise PatternTimeout from None
 
     def _time_left(self) -> float:
@@ -90,7 +90,7 @@ class SealedRegex:
         try:
             yield from self._compiled.finditer(text, timeout=time_left(self._seconds))
         except TimeoutError:
-            keep_to_deadline()
+            step_ran_out()
             raise PatternTimeout from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import threading
 import time
 
 import pytest
@@ -67,6 +69,26 @@ def test_every_way_into_the_room_keeps_to_the_deadline(call: str) -> None:
     deidentifier = _with(Policy(regex_timeout_seconds=60, text_timeout_seconds=0.1), Slow())
     with pytest.raises(RecollectError, match="took longer"):
         getattr(deidentifier, call)([LONG] if call == "explain" else LONG)
+
+
+def test_a_pattern_that_runs_out_before_its_text_is_the_texts_refusal() -> None:
+    # `regex` counts processor time of all threads: beside a busy one, half of the text's time.
+    is_over = threading.Event()
+    busy = threading.Thread(target=_keep_busy, args=(is_over,))
+    busy.start()
+    try:
+        policy = Policy(regex_timeout_seconds=3600, text_timeout_seconds=0.5)
+        error = _refusal(_with(policy, Slow()), LONG)
+    finally:
+        is_over.set()
+        busy.join()
+    assert error.message == "The text took longer than 0.5 seconds."
+
+
+def _keep_busy(is_over: threading.Event) -> None:
+    block = bytes(1 << 20)
+    while not is_over.is_set():
+        hashlib.sha256(block)
 
 
 def test_names_known_values_and_quasi_patterns_keep_to_it_too() -> None:
