@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import cast
 
 import numpy as np
@@ -73,7 +74,8 @@ def _thresholds(text: str, words: Words, threshold: float, caseless: float | Non
         for lines in caseless_lines(text):
             first, end = np.searchsorted(starts, lines)
             # Digits look alike in whatever case.
-            thresholds[first:end][[t[0].isalpha() for t in words.texts[first:end]]] = caseless
+            signs = map(itemgetter(0), words.texts[first:end])
+            thresholds[first:end][list(map(str.isalpha, signs))] = caseless
     return thresholds
 
 
