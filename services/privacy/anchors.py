@@ -19,6 +19,7 @@ _PARSER: Any = import_module("re._parser")
 _MAX_PREFIXES = 256
 MAX_CHARACTERS = 4
 """Characters of a beginning that are looked for: more would make them many."""
+_MAX_DIGITS = 100
 # What `regex` knows and `re` does not: the cue is dropped from a match, a class by its property.
 _KEEP = re.compile(r"\\K")
 _PROPERTY = re.compile(r"\\p\{\w+\}")
@@ -35,13 +36,11 @@ class Anchor:
     """What matches begin with, in lower case (see `lower_case`); the cue that one drops included.
     """
     at_word: bool = False
-    """No letter, digit or underscore stands before a match."""
-    has_digit: bool = False
-    """Among the characters that decide a match, from its beginning on, there is a digit."""
+    """No letter stands before a match, and if it begins with none, no digit or underscore."""
+    num_digits: int = 0
+    """Digits among the characters that decide a match, from its beginning on, at least."""
     reach: int | None = None
     """Characters from a match's beginning on that decide it; None without bound."""
-    back: int | None = None
-    """Characters before a match's beginning that decide it; None without bound."""
 
 
 def lower_case(text: str) -> str:
@@ -62,9 +61,8 @@ def anchor_of(pattern: str, flags: int) -> Anchor:
         return Anchor(
             beginnings=_beginnings(parsed),
             at_word=_is_at_word(parsed),
-            has_digit=_holds_digit(parsed),
+            num_digits=_num_digits(parsed)[1],
             reach=_reach(parsed)[1],
-            back=_back(parsed),
         )
     except Exception:
         return Anchor()
@@ -143,28 +141,37 @@ def _characters(item: Any) -> set[str]:
     return {lower_case(chr(code)) for code in codes}
 
 
-def _holds_digit(parsed: Iterable[Any]) -> bool:
-    return any(map(_is_digit, parsed))
+def _num_digits(parsed: Iterable[Any]) -> tuple[int, int]:
+    """How many digits the items take at least, and how many they take or ask for ahead."""
+    taken, seen = 0, 0
+    for item in parsed:
+        takes, sees = _num_digits_of(item)
+        seen = max(seen, taken + sees)
+        taken += takes
+    return taken, seen
 
 
-def _is_digit(item: Any) -> bool:
-    """Whether there is a digit in whatever the item stands for, or asks for ahead."""
+def _num_digits_of(item: Any) -> tuple[int, int]:
     name, value = _name(item), item[1]
+    takes, sees = 0, 0
     if name == "LITERAL":
-        return chr(value).isdecimal()
-    if name == "IN":
-        return all(map(_is_digit_class, value))
-    if name.endswith("REPEAT"):
-        return value[0] > 0 and _holds_digit(value[2])
-    if name == "SUBPATTERN":
-        return _holds_digit(value[3])
-    if name == "ATOMIC_GROUP":
-        return _holds_digit(value)
-    if name == "BRANCH":
-        return all(map(_holds_digit, value[1]))
-    if name == "ASSERT" and value[0] > 0:
-        return _holds_digit(value[1])
-    return False
+        takes = int(chr(value).isdecimal())
+    elif name == "IN":
+        takes = int(all(map(_is_digit_class, value)))
+    elif name.endswith("REPEAT"):
+        least = min(value[0], _MAX_DIGITS)
+        takes, sees = _num_digits(value[2]) if least else (0, 0)
+        takes *= least
+    elif name == "SUBPATTERN":
+        takes, sees = _num_digits(value[3])
+    elif name == "ATOMIC_GROUP":
+        takes, sees = _num_digits(value)
+    elif name == "BRANCH":
+        every = [_num_digits(branch) for branch in value[1]]
+        takes, sees = min(t for t, _ in every), min(s for _, s in every)
+    elif name == "ASSERT" and value[0] > 0:
+        sees = _num_digits(value[1])[1]
+    return takes, max(takes, sees)
 
 
 def _is_digit_class(member: Any) -> bool:
@@ -174,29 +181,6 @@ def _is_digit_class(member: Any) -> bool:
     if name == "RANGE":
         return bool(value[0] >= 48 and value[1] <= 57)
     return name == "CATEGORY" and str(value) == "CATEGORY_DIGIT"
-
-
-def _back(parsed: Iterable[Any]) -> int | None:
-    """How many characters any of the items looks back; None without bound."""
-    most = 1
-    for item in parsed:
-        name, value = _name(item), item[1]
-        inner: list[int | None] = []
-        if name in ("ASSERT", "ASSERT_NOT"):
-            inner = [_reach(value[1])[1] if value[0] < 0 else _back(value[1])]
-        elif name == "SUBPATTERN":
-            inner = [_back(value[3])]
-        elif name == "ATOMIC_GROUP":
-            inner = [_back(value)]
-        elif name == "BRANCH":
-            inner = [_back(branch) for branch in value[1]]
-        elif name.endswith("REPEAT"):
-            inner = [_back(value[2])]
-        for width in inner:
-            if width is None:
-                return None
-            most = max(most, width)
-    return most
 
 
 def _reach(parsed: Iterable[Any]) -> tuple[int | None, int | None]:

@@ -91,11 +91,15 @@ def time_left(most: float) -> float:
     Raises:
         RecollectError, GivenUp: as `keep_to_deadline`.
     """
-    keep_to_deadline()
-    clock = _CLOCK.get()
+    # As `keep_to_deadline`, spelt out: every pattern asks.
+    is_given_up, clock = _IS_GIVEN_UP.get(), _CLOCK.get()
+    if is_given_up is not None and is_given_up():
+        raise GivenUp
     if clock is None:
         return most
     left = clock.ends - time.monotonic()
+    if left <= 0:
+        raise _too_long(clock)
     clock.is_shorter = left < most
     # Never nothing: to some packages that means no limit.
     return max(min(most, left), 1e-3)

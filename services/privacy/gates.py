@@ -26,10 +26,24 @@ PATTERN_GATES: Mapping[str, re.Pattern[str]] = {
     "at and dot": re.compile(r" dot ", re.I),
     "at in brackets": re.compile(r"[\[({<] ?at ?[\])}>]", re.I),
     "handle": re.compile("@"),
+    "windows home folder": re.compile(r":\\"),
     "numbered handle": re.compile(r"[_.][A-Za-z]{3}"),
     "payment handle": re.compile("@"),
 }
 """Pattern of ours → what each of its matches holds."""
+
+ENDINGS_BEFORE_NUMBER: Mapping[str, tuple[str, ...]] = {
+    "germanic street": (
+        *("straße", "strasse", "str.", "weg", "gasse", "platz", "allee", "damm", "ufer"),
+        *("chaussee", "steig", "pfad", "straat", "laan", "plein", "gracht", "gatan", "vägen"),
+        *("vej", "utca"),
+    ),
+    "germanic street of words": (
+        *("Straße", "Strasse", "Weg", "Gasse", "Platz", "Allee", "Ring", "Damm", "Ufer", "Laan"),
+        "Linden",
+    ),
+}
+"""Pattern of ours → what ends one blank before a number, of which each of its matches has one."""
 
 
 def gate_of(recognizer: Any) -> re.Pattern[str] | None:

@@ -33,8 +33,10 @@ def foreign_small_words(text: str) -> frozenset[str] | None:
 
     None where it is in doubt, as in a few words or in English mixed with romanised Hindi.
     """
-    plain = _NO_WORDS.sub(" ", text[:_READ])
-    words = [word.lower() for word in _WORD.findall(plain) if len(word) > 1]
+    plain = text[:_READ]
+    if any(sign in plain for sign in ("@", "#", "://")):
+        plain = _NO_WORDS.sub(" ", plain)
+    words = [word for word in _WORD.findall(plain.lower()) if len(word) > 1]
     english = sum(map(_small_words("en").__contains__, words))
     if len(words) < _FEWEST_WORDS or english >= _ENGLISH * len(words):
         return None

@@ -7,6 +7,7 @@ need an introduction, a greeting or a listed surname behind them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ _RELATION = regex.compile(
     rf"[Ss]poke (?:with|to)|[Aa]sk for|[Ss]hip to|[Bb]ehalf of|[Hh]ire)[:,]?\s{{1,2}}"
     rf"(?:that['’]s )?)(?P<name>{_TITLE}(?: {_TITLE}){{1,2}})"
 )
-_LETTERS = regex.compile(r"[^\W\d_]+")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _INTRODUCING = frozenset({"name", "names", "call", "goes"})
 _RELATING_WORDS = """
 mother mum mom father dad husband wife sister brother son daughter friend neighbor neighbour aunt
@@ -155,7 +156,10 @@ class PersonRecognizer(LocalRecognizer):
         unknown: bool,
     ) -> Iterator[tuple[int, int, float]]:
         """Names after a cue; `lower` and `unknown` say what the cue is strong enough for."""
-        for match in matches_at(cue, text, places.get(cue.pattern, ()), self._time_left):
+        at = places.get(cue.pattern)
+        if at is None:
+            return
+        for match in matches_at(cue, text, at, self._time_left()):
             words = list(_WORD.finditer(text, match.start("name"), match.end("name")))
             first = words[0].group()
             if not self._may_start(first, lower=lower, unknown=unknown):
@@ -191,6 +195,10 @@ class PersonRecognizer(LocalRecognizer):
 
     def _in_run(self, run: regex.Match[str], text: str) -> Iterator[tuple[int, int, float]]:
         """Names in a run of capitalised words."""
+        value = run.group()
+        if value.isalpha() and not self._names.is_first_name(value):
+            # One word, as most runs are.
+            return
         words = [
             word
             for word in _WORD.finditer(text, run.start(), run.end())

@@ -158,7 +158,7 @@ def _wanted(every: Iterable[Asked]) -> Iterator[tuple[object, Anchor]]:
             yield pattern, pattern.cues
         if asked.has_context_words:
             words = frozenset(map(_first_letters, asked.recognizer.context))
-            yield asked, Anchor(beginnings=words, at_word=False)
+            yield asked, Anchor(beginnings=words, at_word=True)
 
 
 def _first_letters(phrase: str) -> str:

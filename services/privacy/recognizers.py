@@ -170,7 +170,7 @@ _ACCOUNT_SHAPES = (
     ),
     Pattern(
         "long number",
-        r"(?<![\w.,$₹€£%^*/+=<>(\[{-])(?<![-+*/=<>^]\s)(?!\d{0,16}000\b)\d{11,18}(?![\w%^*/+=<>]|\s?[-+*/=<>^×]|[.,]\d)",
+        r"(?<![\w.{,$₹€£%^*/+=<>(\[-])(?<![-+*/=<>^]\s)(?!\d{0,16}000\b)\d{11,18}(?![\w%^*/+=<>]|\s?[-+*/=<>^×]|[.,]\d)",
         0.45,
     ),
 )
@@ -262,6 +262,11 @@ _BIRTH_DATES = (
         0.8,
     ),
 )
+_HOME = (
+    r"[\\ ]{0,3}\n?"
+    r"(?!(?:root|user|users|username|shared|public|default|ubuntu|runner|admin|app|me|node|git|"
+    r"vagrant|docker|jovyan|ec2-user|pi|you|yourname|your)\b)[a-z][\w.-]{1,38}\w"
+)
 _USERNAMES = (
     Pattern(
         "handle",
@@ -284,14 +289,9 @@ _USERNAMES = (
     Pattern(
         "numbered handle", r"(?<![\w@/.$-])[a-z]{3,30}+[_.][a-z]{3,30}+\d{2,4}+(?![\w@(.=])", 0.45
     ),
-    Pattern(
-        "home folder",
-        # A backslash before an r, n or t reads as white space: the shadow has it so.
-        r"(?<![\w.])(?:/home/|/Users/|/c/Users/|[A-Z]:\\{1,2}Users(?=[\\ ]))\K[\\ ]{0,3}\n?"
-        r"(?!(?:root|user|users|username|shared|public|default|ubuntu|runner|admin|app|me|node|git|"
-        r"vagrant|docker|jovyan|ec2-user|pi|you|yourname|your)\b)[a-z][\w.-]{1,38}\w",
-        0.6,
-    ),
+    Pattern("home folder", rf"(?<![\w.])/(?:home|Users|c/Users)/\K{_HOME}", 0.6),
+    # A backslash before an r, n or t reads as white space: the shadow has it so.
+    Pattern("windows home folder", rf"(?<![\w.])[A-Z]:\\{{1,2}}Users(?=[\\ ])\K{_HOME}", 0.6),
     Pattern(
         "payment handle",
         r"(?<![\w.-])[\w.-]{2,40}@(?:ybl|upi|paytm|axl|ibl|apl|ok(?:axis|sbi|icici|hdfcbank)|"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import regex
@@ -16,12 +16,13 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer
 
 from .anchors import Anchor, anchor_of
 from .deadline import step_ran_out, time_left
-from .gates import PATTERN_GATES
-from .text_index import LOOK_BACK, TextIndex, matches_at
+from .gates import ENDINGS_BEFORE_NUMBER, PATTERN_GATES
+from .text_index import TextIndex, matches_at
 
 _FEW_CHARACTERS = 2
 _REACHES = (24, 48, 104)
-"""Patterns of about the same reach share what they see of a text."""
+_NUMS_DIGITS = (1, 2, 4, 6, 8, 10)
+"""Patterns of about the same reach, with about as many digits, share what they see of a text."""
 
 
 class PatternTimeout(Exception):
@@ -37,10 +38,12 @@ class SealedRegex:
         flags: int | None,
         seconds: float,
         gate: re.Pattern[str] | None = None,
+        endings: tuple[str, ...] = (),
     ) -> None:
         self._compiled = regex.compile(pattern, flags or 0)
         self._seconds = seconds
         self._gate = gate
+        self._endings = endings
         self.anchor = anchor_of(pattern, flags or 0)
         self._reach = _reach_class(self.anchor)
         begins = self.anchor.beginnings
@@ -48,6 +51,7 @@ class SealedRegex:
         self._at_beginnings = begins is not None and (
             self._reach is None or min(map(len, begins)) > _FEW_CHARACTERS
         )
+        self._num_digits = max((n for n in _NUMS_DIGITS if n <= self.anchor.num_digits), default=0)
 
     @property
     def cues(self) -> Anchor:
@@ -56,39 +60,43 @@ class SealedRegex:
 
     def spans(self, index: TextIndex[Any]) -> Iterator[tuple[int, int]]:
         """Start and end of what `finditer` finds, tried only where the pattern can match."""
-        if self.anchor.has_digit and not index.digits:
+        if index.num_digits < self.anchor.num_digits:
+            return
+        if self._endings and not index.has_before_number(self._endings):
             return
         if self._at_beginnings:
-            yield from self._spans_at_beginnings(index)
+            yield from self._spans_at(index, index.places.get(self, ()))
         elif self._reach is None:
             for match in self.finditer(index.text):
                 yield match.span()
         else:
-            near = index.near_digits(self._reach)
-            for match in self.finditer(near.text):
-                by = near.shift(match.start())
-                yield match.start() + by, match.end() + by
+            for start, end in index.near_digits(self._num_digits, self._reach):
+                for match in self.finditer(index.text, start=start, end=end):
+                    yield match.span()
 
-    def _spans_at_beginnings(self, index: TextIndex[Any]) -> Iterator[tuple[int, int]]:
-        places = index.places.get(self)
+    def _spans_at(self, index: TextIndex[Any], places: Sequence[int]) -> Iterator[tuple[int, int]]:
         if not places:
             return
         try:
-            for match in matches_at(self._compiled, index.text, places, self._time_left):
+            for match in matches_at(self._compiled, index.text, places, time_left(self._seconds)):
                 yield match.span()
         except TimeoutError:
             step_ran_out()
             raise PatternTimeout from None
 
-    def _time_left(self) -> float:
-        return time_left(self._seconds)
-
-    def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
+    def finditer(
+        self,
+        text: str,
+        timeout: float | None = None,
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> Iterator[regex.Match[str]]:
         """Matches in the text, within our own limits instead of the given one."""
         if self._gate is not None and self._gate.search(text) is None:
             return
         try:
-            yield from self._compiled.finditer(text, timeout=time_left(self._seconds))
+            yield from self._compiled.finditer(text, start, end, timeout=time_left(self._seconds))
         except TimeoutError:
             step_ran_out()
             raise PatternTimeout from None
@@ -96,9 +104,7 @@ class SealedRegex:
 
 def _reach_class(anchor: Anchor) -> int | None:
     """How much of a text around its digits a pattern must see; None for all of it."""
-    if not anchor.has_digit or anchor.reach is None or anchor.back is None:
-        return None
-    if anchor.back > LOOK_BACK:
+    if not anchor.num_digits or anchor.reach is None:
         return None
     return next((reach for reach in _REACHES if anchor.reach <= reach), None)
 
@@ -130,7 +136,11 @@ def seal(recognizer: Any, seconds: float) -> None:
     own.patterns = [copy.copy(pattern) for pattern in own.patterns]
     for pattern in own.patterns:
         pattern.compiled_regex = SealedRegex(
-            pattern.regex, flags, seconds, PATTERN_GATES.get(pattern.name)
+            pattern.regex,
+            flags,
+            seconds,
+            PATTERN_GATES.get(pattern.name),
+            ENDINGS_BEFORE_NUMBER.get(pattern.name, ()),
         )
         pattern.compiled_with_flags = flags
 

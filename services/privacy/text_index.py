@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from time import monotonic
 from typing import Generic, TypeVar
 
 import regex
@@ -15,10 +14,12 @@ import regex
 from .anchors import Anchor, lower_case
 
 _DIGITS = re.compile(r"\d+")
-LOOK_BACK = 16
-"""Characters that stand before what is within reach of a digit."""
+_APART = 64
+"""Characters that are sooner looked at than passed over."""
 _KEY = 3
+# A word of letters may also begin behind a digit or an underscore, to whoever splits words there.
 _WORD_STARTS = re.compile(rf"\b\w{{1,{_KEY}}}")
+_LETTER_STARTS = re.compile(rf"[\d_](?=([^\W\d_]\w{{0,{_KEY - 1}}}))")
 _LEADING = re.compile(rf"\w{{1,{_KEY}}}")
 
 Asker = TypeVar("Asker", bound=Hashable)
@@ -39,6 +40,7 @@ class Cues(Generic[Asker]):
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for beginning in self._askers.keys() - within:
             self._by_key[_key(beginning)].append(beginning)
+        self._short = {len(key) - 1 for key in self._by_key if key.endswith("*")}
 
     def places(self, text: str) -> Mapping[Asker, Sequence[int]]:
         """Asker → where a beginning of theirs stands, in text order, each once."""
@@ -55,16 +57,18 @@ class Cues(Generic[Asker]):
     def _likely(self, lowered: str) -> Iterator[str]:
         """Beginnings that may stand in the text: some words begin like them."""
         yield from self._within
-        for key in self._by_key.keys() & frozenset(_WORD_STARTS.findall(lowered)):
+        starts = {*_WORD_STARTS.findall(lowered), *_LETTER_STARTS.findall(lowered)}
+        starts.update([f"{start[:length]}*" for start in starts for length in self._short])
+        for key in self._by_key.keys() & starts:
             yield from self._by_key[key]
 
 
 def _key(beginning: str) -> str:
-    """What a word looks like that begins so; nothing if it may look in several ways."""
+    """What a word looks like that begins so, a star for what may follow; "" if it is no word."""
     leading = _LEADING.match(beginning)
     key = leading.group() if leading else ""
     # "hi" may go on, "hi " may not.
-    return key if len(key) == _KEY or len(key) < len(beginning) else ""
+    return key if not key or len(key) == _KEY or len(key) < len(beginning) else f"{key}*"
 
 
 def _occurrences(text: str, value: str, start: int) -> Iterator[int]:
@@ -74,7 +78,7 @@ def _occurrences(text: str, value: str, start: int) -> Iterator[int]:
 
 
 def matches_at(
-    pattern: regex.Pattern[str], text: str, places: Iterable[int], seconds: Callable[[], float]
+    pattern: regex.Pattern[str], text: str, places: Iterable[int], seconds: float
 ) -> Iterator[regex.Match[str]]:
     """What `pattern.finditer` finds, where its matches can only begin at the given places.
 
@@ -82,33 +86,19 @@ def matches_at(
         pattern: what is matched.
         text: in which.
         places: in text order.
-        seconds: how many an attempt may take.
+        seconds: how many all attempts may take.
 
     Raises:
-        TimeoutError: one took longer.
+        TimeoutError: they took longer.
     """
-    end = 0
+    end, gives_up = 0, monotonic() + seconds
     for place in places:
         if place >= end:
-            match = pattern.match(text, place, timeout=seconds())
+            # Never nothing: to `regex` that means no limit.
+            match = pattern.match(text, place, timeout=max(gives_up - monotonic(), 1e-3))
             if match is not None:
                 end = max(match.end(), place + 1)
                 yield match
-
-
-@dataclass(frozen=True, slots=True)
-class Condensed:
-    """The stretches of a text around its digits, one after the other, with the way back."""
-
-    text: str
-    starts: Sequence[int]
-    """Where each stretch begins in the condensed text."""
-    shifts: Sequence[int]
-    """What must be added to a place in a stretch."""
-
-    def shift(self, start: int) -> int:
-        """What must be added to a place of the condensed text for its place in the text itself."""
-        return self.shifts[bisect_right(self.starts, start) - 1]
 
 
 class TextIndex(Generic[Asker]):
@@ -117,7 +107,7 @@ class TextIndex(Generic[Asker]):
     def __init__(self, text: str, cues: Cues[Asker]) -> None:
         self.text = text
         self._cues = cues
-        self._condensed: dict[int, Condensed] = {}
+        self._near_digits: dict[tuple[int, int], Sequence[tuple[int, int]]] = {}
 
     @cached_property
     def places(self) -> Mapping[Asker, Sequence[int]]:
@@ -129,37 +119,58 @@ class TextIndex(Generic[Asker]):
         """Start and end of each run of digits."""
         return [match.span() for match in _DIGITS.finditer(self.text)]
 
-    def near_digits(self, reach: int) -> Condensed:
-        """Whatever lies less than `reach` and `LOOK_BACK` characters before a digit, or behind it.
+    @cached_property
+    def num_digits(self) -> int:
+        """How many digits there are."""
+        return sum(end - start for start, end in self.digits)
 
-        A match that sees a digit, no farther ahead than `reach` and no farther back than
-        `LOOK_BACK`, is decided by characters that stand together here as they do in the text; and
-        none is made of two stretches, since too many characters are between their digits.
+    def has_before_number(self, endings: tuple[str, ...]) -> bool:
+        """Whether any of the endings stands one blank before a number."""
+        text = self.text
+        return any(
+            first and text[first - 1] == " " and text.endswith(endings, 0, first - 1)
+            for first, _ in self.digits
+        )
+
+    def near_digits(self, num_digits: int, reach: int) -> Sequence[tuple[int, int]]:
+        """Stretches of the text in which there is whatever holds so many digits and is so long.
+
+        Within `reach` characters from its beginning on, a match sees `num_digits` digits. So there
+        are none far from digits that stand so close, and near them all is seen that decides one.
         """
-        found = self._condensed.get(reach)
+        key = num_digits, reach
+        found = self._near_digits.get(key)
         if found is None:
-            found = self._condensed[reach] = _condensed(self.text, self.digits, reach)
+            close = _close(self.digits, num_digits, reach)
+            found = self._near_digits[key] = list(_stretches(close, reach, len(self.text)))
         return found
 
 
-def _condensed(text: str, digits: Iterable[tuple[int, int]], reach: int) -> Condensed:
-    parts: list[str] = []
-    starts: list[int] = []
-    shifts: list[int] = []
-    begin, end, length = 0, -1, 0
+def _close(
+    runs: Sequence[tuple[int, int]], num_digits: int, reach: int
+) -> Iterator[tuple[int, int]]:
+    """The runs of digits of which some, less than `reach` apart, have so many digits in all."""
+    first, held, kept = 0, 0, 0
+    for last, (start, end) in enumerate(runs):
+        held += end - start
+        while start - runs[first][1] >= reach:
+            held -= runs[first][1] - runs[first][0]
+            first += 1
+        if held >= num_digits:
+            yield from runs[max(first, kept) : last + 1]
+            kept = last + 1
 
-    def close() -> None:
-        nonlocal length
-        if end >= 0:
-            parts.append(text[begin:end])
-            starts.append(length)
-            shifts.append(begin - length)
-            length += end - begin
 
-    for first, last in digits:
-        if first - reach - LOOK_BACK > end:
-            close()
-            begin = max(first - reach - LOOK_BACK, 0)
-        end = min(last + reach, len(text))
-    close()
-    return Condensed("".join(parts), starts, shifts)
+def _stretches(
+    runs: Iterable[tuple[int, int]], reach: int, length: int
+) -> Iterator[tuple[int, int]]:
+    """The runs with `reach` characters around each; what lies close together is one."""
+    begin, end = 0, -1
+    for start, stop in runs:
+        if start - reach > end + _APART:
+            if end >= 0:
+                yield begin, min(end, length)
+            begin = max(start - reach, 0)
+        end = stop + reach
+    if end >= 0:
+        yield begin, min(end, length)

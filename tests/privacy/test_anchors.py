@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recollect.services.privacy import Policy, names
-from recollect.services.privacy.anchors import MAX_CHARACTERS, anchor_of, lower_case
+from recollect.services.privacy.anchors import MAX_CHARACTERS, Anchor, anchor_of, lower_case
 from recollect.services.privacy.detector import Detector
 from recollect.services.privacy.plainest import PLAINEST
 from recollect.services.privacy.policy import ENTITY_TYPES
@@ -74,6 +74,27 @@ def test_tried_where_it_can_match_a_pattern_finds_what_it_finds_everywhere(text:
     assert differing(text) == []
 
 
+NUMBERS = [
+    SealedRegex(pattern, 0, 5.0)
+    for pattern in (
+        r"\b\d{2}[- ]\d{2}(?!\d)",
+        r"(?<![\w-])\d(?:[ -]?\d){5}(?=.{0,9}\d)",
+        r"(?:\d[^\d]{0,5}){8}$",
+        r"a\d|\d{4}(?! )",
+        r"(?=.{0,12}\d)x?\K\d{1,3}-",
+    )
+]
+
+
+@given(st.lists(st.sampled_from(["1", "22", "-", " ", "a", "x", "a" * 23, "." * 70])).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_digits_that_stand_apart_are_passed_over_and_no_match_is(text: str) -> None:
+    index = TextIndex(text, CUES)
+    for pattern in NUMBERS:
+        assert pattern._reach is not None
+        assert list(pattern.spans(index)) == [m.span() for m in pattern.finditer(text)]
+
+
 def test_they_agree_on_the_shipped_rows(invented: list[dict[str, Any]]) -> None:
     assert [row["text"] for row in invented if differing(row["text"])] == []
 
@@ -98,35 +119,54 @@ def test_cues_of_names_are_found_where_they_stand(text: str) -> None:
     assert _names_differ(text) == []
 
 
+@given(st.text("abc1_ -\u0301", max_size=40))
+@example("1a2bca")
+@settings(max_examples=300, deadline=None)
+def test_words_are_told_wherever_no_letter_stands_before_them(text: str) -> None:
+    words = ("a", "bc", "bca", "cab1", "1a", "a ")
+    cues = Cues((word, Anchor(beginnings=frozenset({word}), at_word=True)) for word in words)
+    places = cues.places(text)
+    for word in words:
+        before = r"[^\W\d_]" if word[0].isalpha() else r"\w"
+        standing = {
+            m.start() for m in regex.finditer(rf"(?<!{before}){word}", text, overlapped=True)
+        }
+        assert standing <= set(places.get(word, ()))
+
+
 def _names_differ(text: str) -> list[str]:
     places = names._CUES.places(text)
     return [
         cue.pattern
         for cue in NAME_CUES
-        if [m.span() for m in matches_at(cue, text, places.get(cue.pattern, ()), lambda: 5.0)]
+        if [m.span() for m in matches_at(cue, text, places.get(cue.pattern, ()), 5.0)]
         != [m.span() for m in cue.finditer(text)]
     ]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "beginnings", "has_digit", "reach"),
+    ("pattern", "beginnings", "num_digits", "reach"),
     [
-        (r"\border \K\d{4}(?!\d)", {"orde"}, True, 11),
-        (r"\b(?:pin|zip ?code)s?: \K\d{5}", {"pin:", "pins", "zip ", "zipc"}, True, 16),
-        (r"(?<!\w)[ab]c[xyz]", {"acx", "acy", "acz", "bcx", "bcy", "bcz"}, False, 3),
-        (r"\p{Lu}\d{2,3}", None, True, 4),
-        (r"(?=\w{0,8}\d)\w{4,9}", None, True, 9),
-        (r"x?\d+", None, True, None),
-        (r"ab*c", {"a"}, False, None),
-        (r"(?:\d|x)y", None, False, 2),
+        (r"\border \K\d{4}(?!\d)", {"orde"}, 4, 11),
+        (r"\b(?:pin|zip ?code)s?: \K\d{5}", {"pin:", "pins", "zip ", "zipc"}, 5, 16),
+        (r"(?<!\w)[ab]c[xyz]", {"acx", "acy", "acz", "bcx", "bcy", "bcz"}, 0, 3),
+        (r"\p{Lu}\d{2,3}", None, 2, 4),
+        (r"(?=\w{0,8}\d)\w{4,9}", None, 1, 9),
+        (r"x?\d+", None, 1, None),
+        (r"ab*c", {"a"}, 0, None),
+        (r"(?:\d|x)y", None, 0, 2),
+        (r"(?:\d{3}|\d[xy]\d)(?=\d)-?(?>7)", None, 3, 5),
+        (r"(?:(?=\d)\w){3}", None, 1, 3),
+        (r"\d(?=.\d\d)\w{4}", None, 3, 5),
+        (r"(?!\d)(?<=\d)[\dx]\d*", None, 0, None),
     ],
 )
 def test_what_is_read_off_a_pattern(
-    pattern: str, beginnings: set[str] | None, has_digit: bool, reach: int | None
+    pattern: str, beginnings: set[str] | None, num_digits: int, reach: int | None
 ) -> None:
     anchor = anchor_of(pattern, 0)
     assert anchor.beginnings == beginnings
-    assert (anchor.has_digit, anchor.reach) == (has_digit, reach)
+    assert (anchor.num_digits, anchor.reach) == (num_digits, reach)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +177,7 @@ def test_what_the_standard_parser_does_not_know_is_tried_everywhere(pattern: str
     anchor = anchor_of(pattern, 0)
     assert anchor.beginnings is None
     assert anchor.reach is None
-    assert not anchor.has_digit
+    assert anchor.num_digits == 0
 
 
 @given(st.text(max_size=30))
