@@ -16,6 +16,7 @@ from hashlib import sha256
 from ...mixer.errors import Reason, RecollectError
 from ...mixer.example import Message, Speaker
 from .arithmetic import is_arithmetic
+from .bridges import bridged, whole_codes, with_first_names, with_lead_ins
 from .deadline import keep_to_deadline, step_ran_out, text_deadline, uncounted
 from .detector import Detector
 from .filename import end_of_stem, readings, words
@@ -258,8 +259,10 @@ class Deidentifier:
             found.extend(self._known(text, known_values))
         found = _trimmed(split_at(found, ranges), text)
         if is_about_somebody(found, text):
-            found += _trimmed(split_at(self._detector.find_quasi(text), ranges), text)
-        return settle(with_titles(found, text), text)
+            quasi = with_lead_ins(self._detector.find_quasi(text), text)
+            found += _trimmed(split_at(quasi, ranges), text)
+        found = whole_codes(with_titles(with_first_names(found, text), text), text)
+        return bridged(settle(found, text), text)
 
     def _verified(self, text: str, found: Sequence[Finding]) -> list[Finding]:
         if self._verifier is None:

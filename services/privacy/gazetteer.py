@@ -7,9 +7,8 @@ from functools import cache, cached_property
 from importlib.resources import files
 
 HONORIFICS = frozenset({"mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sri", "shri", "smt"})
-PARTICLES = frozenset(
-    {"de", "da", "del", "della", "der", "den", "di", "dos", "van", "von", "la", "le", "bin", "al"}
-)
+_PARTICLE_WORDS = "de da del della der den di dos van von la le bin al née nee né"
+PARTICLES = frozenset(_PARTICLE_WORDS.split())
 
 
 @dataclass(frozen=True, kw_only=True)

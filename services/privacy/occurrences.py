@@ -65,6 +65,8 @@ def occurrences(text: str, findings: Sequence[Finding]) -> Iterator[Finding]:
         while start >= 0:
             if _is_word(text, start, start + len(part)):
                 yield _again("PERSON", start, part)
+            elif _is_family(text, start, start + len(part)):
+                yield _again("PERSON", start, f"{part}s")
             start = text.find(part, start + 1)
 
 
@@ -126,8 +128,9 @@ def _starts(text: str, lowered: str, value: str, entity_type: str) -> Iterator[i
     if not travels(entity_type, value):
         return
     # "Mark" is not to take "mark it as sent" with it.
+    # And "A." is not in "a letter".
     exact = entity_type in _CASED or (
-        entity_type == "PERSON" and value.lower() in gazetteer().word_names
+        entity_type == "PERSON" and (len(value) < 3 or value.lower() in gazetteer().word_names)
     )
     haystack, needle = (text, value) if exact else (lowered, _lower(value))
     # But "1 May 2000" is not in "21 May 2000".
@@ -139,6 +142,15 @@ def _starts(text: str, lowered: str, value: str, entity_type: str) -> Iterator[i
         if anywhere or _is_word(haystack, start, start + len(needle)):
             yield start
         start = haystack.find(needle, start + 1)
+
+
+def _is_family(text: str, start: int, end: int) -> bool:
+    """Whether a name stands in the plural: "the Borgs"."""
+    return (
+        text[start - 4 : start] == "the "
+        and text[end : end + 1] == "s"
+        and _is_word(text, start, end + 1)
+    )
 
 
 def _is_word(text: str, start: int, end: int) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import regex
@@ -19,6 +18,9 @@ from . import vocabulary
 from .deadline import time_left
 from .finding import Finding
 from .occurrences import title_before
+from .quasi_bodies import BODY, SHORT_NAMES, is_court_file, is_nobodys, unknown_names
+from .quasi_people import IN_COURT, PEOPLE, descriptions
+from .quasi_rule import Rule, words_of
 from .spelled import NUMBER_WORDS
 
 QUASI = "QuasiPatterns"
@@ -60,8 +62,8 @@ _AMOUNT = (
 )
 _MEASURE = (
     r"(?:kg|kilograms?|grams?|g|kilos?|pounds|lbs|tonnes|km|kilometres|miles|metres|"
-    r"hectares|acres|litres|square (?:metres|kilometres|feet)|sq\.? ?m|m2|m²|per ?cent|"
-    r"percent)"
+    r"hectares|acres|dön[üu]ms?|dunams?|litres|square (?:metres|kilometres|feet)|sq\.? ?m|m2|m²|"
+    r"cubic metres|cm|centimetres|mm|millimetres|feet|inches|yards|pages|per ?cent|percent)"
 )
 
 _SEVERAL_DAYS = rf"{_DAY}(?:(?:, {_DAY}){{0,4}},? (?:and|or|to|-|–) {_DAY})?"
@@ -70,8 +72,26 @@ _COUNTED = rf"{_NUMBER}(?: and a half)?[ -](?:(?:consecutive|calendar|working|fu
 _NUMBERED = (
     r"(?i)\b(?:nos?|numbers?|ref|file|case|docket|applications?|appeal|plot|parcel|claim)\.?:? ?"
 )
-_PREFIX = r"(?-i:[A-Z]{0,4}[-/. ]?)"
+_PREFIX = r"(?-i:\p{Lu}{0,4}[-/. ]?)"
 
+_FEAST = (
+    r"(?:Christmas|New Year['’]s|Easter|Whit|Midsummer)(?: (?:Eve|Day|Monday|Sunday))?|"
+    r"Good Friday|Boxing Day|"
+    r"All (?:Saints|Souls)['’]?(?: Day)?|Ash Wednesday|Palm Sunday|Ascension Day|"
+    r"(?:the )?Assumption|Epiphany|"
+    r"Pentecost|Ramadan|Eid(?: al-\p{L}+)?|Yom Kippur|Passover|Hanukkah|Diwali|"
+    r"(?:St|Saint) \p{Lu}\p{L}+(?:['’]s?)? (?:Day|Eve)|\p{Lu}\p{L}+(?:['’]s?) (?:Day|Eve)|"
+    r"\p{Lu}\p{L}+(?: \p{Lu}\p{L}+)? Day"
+)
+_FEAST_TEXT = """
+christmas year easter whit midsummer friday boxing all ash palm ascension assumption epiphany
+pentecost ramadan eid yom passover hanukkah diwali day eve
+"""
+_FEAST_WORDS = frozenset(_FEAST_TEXT.split())
+_WORKS = vocabulary.words("""
+entitled, headed, titled, headline, headlined, memoir, memoirs, autobiography, novel, book, article,
+poem, song, film, documentary, programme, play, blog, column
+""")
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
         "DATE_TIME",
@@ -86,9 +106,42 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("DATE_TIME", r"(?<![\w./-])\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})(?![\w/-])"),
     ("DATE_TIME", r"(?<![\w./-])\d{4}-\d\d-\d\d(?![\w/-])"),
     ("DURATION", r"(?<![\w.:])\d{1,2}(?:[.:]\d{2})? ?(?:[ap]\.m\.|[ap]m\b)"),
+    ("DURATION", r"(?<![\w.:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\w:])"),
+    ("DATE_TIME", r"\b(?:in|of|since|from|until|summer|winter|born) \K['’]\d\d\b"),
+    (
+        "DATE_TIME",
+        r"\b(?:on|by|until|since|from) the \K\d{1,2}(?:st|nd|rd|th)\b"
+        r"(?! (?:floor|century|time|place|grade|day|of|row|line|page|edition|round|attempt))",
+    ),
     ("DURATION", rf"\b{_COUNTED}(?:['’]s?)?{_AND_MORE}(?![- ]old)\b"),
-    ("AGE", rf"\b(?:aged?|age of|aged about|aged approximately) \K{_NUMBER}(?: years)?\b"),
-    ("AGE", rf"\b{_NUMBER}[- ]years?[- ](?:old|of age)\b"),
+    # "aged seven, four and two": each of them.
+    *(
+        (
+            "AGE",
+            rf"\b(?:aged?|age of|aged about|aged approximately) (?:{_NUMBER}(?:,|,? and) ){{{n}}}"
+            rf"\K{_NUMBER}(?: (?:years|months|weeks)(?! old))?\b",
+        )
+        for n in range(5)
+    ),
+    ("AGE", rf", (?:now|then|aged|only just) \K(?:\d{{1,2}}|{_NUMBER_WORD})\b(?![.,]\d)"),
+    ("AGE", r"(?<=\p{L}, )\d{1,2}(?=, (?:and|an?|was|who|of|is|from|the)\b)"),
+    (
+        "AGE",
+        rf"\b(?:is|was|am|I['’]m|turned|turning|turns) (?:now |then |"
+        rf"only )?\K{NUMBER_WORDS.pattern}(?=[.,;!?](?!\d))",
+    ),
+    ("AGE", rf"\b{_NUMBER}[- ](?:years?|months?|weeks?|days?)[- ](?:old|of age)\b"),
+    (
+        "AGE",
+        r"\b(?:I|he|she|who) (?:was|am|is) (?:now |then |only )?\K\d{1,2}"
+        r"(?= (?:when|now|at the time|and|then)\b)",
+    ),
+    (
+        "LOCATION",
+        rf"\b(?:{'|'.join(vocabulary.COUNTRIES)}|Netherlands|Albania|Armenia|Azerbaijan|Belarus|"
+        rf"Bosnia and Herzegovina|Kosovo|Liechtenstein|Luxembourg|Malta|Monaco|Montenegro|"
+        rf"North Macedonia|San Marino|Slovenia|Czechia|Czech Republic)\b",
+    ),
     (
         "AGE",
         r"\b(?:is|was|am|I['’]m|turned|turning|turns) (?:now |then |only )?"
@@ -98,104 +151,109 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("DATE_TIME", r"\b(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b"),
     (
         "LOCATION",
-        r"\b(?!(?i:the|this|that|an?|our|my|your|his|her|on|in|at|of|to|every|each|one|next|same|main|high"
+        r"\b(?!(?i:the|this|that|an?|our|my|your|his|her|on|in|at|of|to|every|each|one|next|same|"
+        r"main|high"
         r"|down|off|across) )\p{Lu}[\p{L}'’-]+ "
         r"(?:Street|Road|Avenue|Lane|Boulevard|Terrace|Crescent)\b",
     ),
-    ("QUANTITY", rf"(?<![\w])(?:{_CURRENCY_CODE} ?|[$€£₹] ?){_AMOUNT}(?!\w)"),
     (
         "QUANTITY",
-        rf"(?<![\w.,]){_AMOUNT} (?:[A-Z][a-z]+ )?(?:{_CURRENCY}|{_CURRENCY_CODE})\b"
-        r"(?: \([A-Z]{3}\))?",
+        rf"(?<![\w])(?:{_CURRENCY_CODE} ?|(?:DM|SFr\.?|FF|Fmk|Ptas?\.?|Lit\.?|kr\.?|ATS|öS) "
+        rf"|(?:IR|US|C|A|NZ|HK|S|R|CA|AU)?[$€£₹] ?){_AMOUNT}(?!\w)",
     ),
-    ("QUANTITY", rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD}) ?(?:{_MEASURE})(?!\w)"),
+    (
+        "QUANTITY",
+        rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD}) (?:(?:old|new) )?(?:[A-Z][a-z]+ ){{0,2}}"
+        rf"(?:{_CURRENCY}|{_CURRENCY_CODE})\b"
+        r"(?: \([A-Z]{3}\)| \((?:approximately|about|around|some|equivalent to) [^()\n]{1,40}\))?",
+    ),
+    (
+        "QUANTITY",
+        rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD})(?:(?: to | or |"
+        rf"[-–]){_AMOUNT})? ?(?:{_MEASURE})(?!\w)",
+    ),
+    ("QUANTITY", rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{_CURRENCY_CODE})\)"),
     ("QUANTITY", r"(?<![\w.,])\d+(?:[.,]\d+)?%"),
-    # "Dr Lehti, a child psychiatrist at", "worked as a claims adjuster for".
+    # Shares, and pounds, shillings and pence.
+    ("QUANTITY", r"(?<![\w./§-])[1-9]\d?/[1-9]\d?(?![\w/]|[.,]\d)"),
     (
-        "DEMOGRAPHIC",
-        r"(?<=\p{Lu}[\p{L}'’-]+, )(?:who (?:is|was) )?(?:then )?an? \K\p{Ll}[\p{L} -]{2,45}?"
-        r"(?=,|\.| (?:at|in|of|who|from|with|for|and|by|practising|living|working)\b)",
+        "QUANTITY",
+        r"\b(?:one|two|three|four|five)[ -](?:half|thirds?|quarters?|fifths?|sixths?|eighths?|"
+        r"tenths?)\b",
     ),
-    (
-        "DEMOGRAPHIC",
-        r"\b(?:work(?:ed|s|ing)|employed|serv(?:ed|es|ing)|practis(?:ed|es|ing)) as an? "
-        r"\K\p{Ll}[\p{L} -]{2,45}?"
-        r"(?=,|\.|;| (?:at|in|of|for|with|until|since|from|and|by|on)\b)",
-    ),
+    ("QUANTITY", r"£\d{1,4} \d{1,2}s\.(?: \d{1,2}d\.)?"),
     (
         "CODE",
         rf"{_NUMBERED}(?:nos?\.? ?)?\K{_PREFIX}\d+"
         r"(?:[:/.-](?-i:[A-Za-z]{0,3}-?\d+|[A-Z]{1,3}))+(?!\w)",
     ),
     ("CODE", r"(?i)\b(?:nos?|number|ref)\.? \K(?-i:[A-Z]{0,4}[- ]?)\d{4,}(?![\w/])"),
-    ("CODE", r"\b\d{3,6}/\d{2,4}\b"),
+    ("CODE", r"(?<!\w)\p{Lu}{1,3}[ -]?\d{5,9}(?!\w)"),
+    # As courts number files: "4 Js 212/61", "III K 214/05".
+    (
+        "CODE",
+        r"(?<!\w)(?:\d{1,4}|(?-i:[IVX]{1,5}))[ .](?-i:\p{Lu})\p{L}{0,4}\.? \d{1,6}/\d{2,4}(?!\w)",
+    ),
+    ("CODE", r"\b(?:number|no\.|registration|plate|series|badge) \K\p{L}{1,3}-?\d{2,8}\b"),
+    (
+        "CODE",
+        r"(?i)\b(?:parcels?|folios?|plots?|lots?|volumes?|entries|entry)(?: nos?\.?)? "
+        r"\K\d+(?:/\d+)?(?:(?:,|,? and) \d+(?:/\d+)?){0,8}\b",
+    ),
+    ("CODE", r"(?<![\w/.])\d{3,12}(?:/[A-Z]{0,3}-?\d{1,6}){1,4}(?![\w/])"),
+    (
+        "CODE",
+        r"\b(?:[Ff]light|[Bb]us|[Tt]rain|[Tt]ram)(?: no\.?|"
+        r" number)? \K[A-Z]{0,3} ?\d{1,4}\b(?! (?:minutes|hours|times|days|people|passengers|"
+        r"stops))",
+    ),
+    (
+        "DATE_TIME",
+        r"\b(?:at |about |around |before |after |by |until )\K(?:noon|midnight|midday|dawn|dusk)\b",
+    ),
 )
 
-_CAPITALISED = r"\p{Lu}[\p{L}\p{M}'’.-]{0,40}+"
-_HEAD = (
-    r"(?:Courts?|Tribunal|Council|Ministry|Prison|Hospital|Clinic|University|College|"
-    r"School|Institute|Police|Directorate|Committee|Commission|Board|Fleet|Office|Agency|"
-    r"Authority|Bank|Church|Mosque|Party|Union|Association|Federation|Foundation|Society|"
-    r"Club|Company|Corporation|Service|Department|Division|Inspectorate|Registry|Bureau|"
-    r"Embassy|Consulate|Parliament|Assembly|Chamber of Commerce|Army|Brigade|Regiment|"
-    r"Academy|Museum|Theatre|Newspaper|Centre|Center|Surgery|Inc|Ltd|LLC|GmbH|plc|S\.A|AG|"
-    r"Fund|Trust)"
-)
-_LINK = r"(?:of(?: the)?|and|for|de|in|&)"
-_BODY = regex.compile(
-    rf"\b(?:{_CAPITALISED} (?:(?:{_LINK}) (?={_CAPITALISED}))?){{1,6}}{_HEAD}\b\.?"
-    rf"(?: of(?: the)? {_CAPITALISED}(?: (?:{_LINK} )?{_CAPITALISED}){{0,3}})?"
-    rf"|\b{_HEAD} (?:of|for)(?: the)? {_CAPITALISED}(?: (?:{_LINK} )?{_CAPITALISED}){{0,4}}"
-)
 _SMALL_WORD = regex.compile(
     r"\b(?:Of|And|For|De|The|To|By|In|At|From|Before|A|An|That|On|With|As|Was|Were|Is|Are|Had|Has|"
     r"Have|His|Her|Their|Its|Under|Into|When|Which|Who|Said|Against|About|Be|Been|Not|But|Or)\b"
 )
-# Bodies that every judgment names, and that say nothing of whom it is about.
-_NOBODYS_BODIES = regex.compile(
-    r"(?:The |An? |In |This |On )*(?:European )?"
-    r"(?:Court|Commission|Council|Chamber|Committee|Board|Office|Union)"
-    r"(?: of (?:Human Rights|Europe|the Court|Appeals?))?$"
-    r"|.*\b(?:Rules?|Code|Act|Article|Section|Protocol) of\b.*"
-)
 _INITIALS = regex.compile(
-    r"(?<![\p{L}\d.§])(?:\p{Lu}\.[ -]?){1,3}(?<! )(?=[,;)]| (?:\p{Ll}|and\b)|['’]s\b|$|\n)"
+    r"(?<![\p{L}\d.§])(?:\p{Lu}\.[ -]?){1,3}(?<! )(?=[,;)\"”]| (?:\p{Ll}|and\b)|['’]s?\b|$|\n)"
     r"(?<!\n\p{Lu}\.)"
 )
 _NOT_INITIALS_TEXT = "U.S. U.K. E.U. U.N. U.S.A. U.S.C. D.C. N.Y. A.M. P.M. I. N.B. P.S. V."
 _NOT_INITIALS = frozenset(_NOT_INITIALS_TEXT.split())
 
-# Said of anybody: "the general rule", "a minor point", "a single case", "the judge".
-_SAID_OF_ANYBODY = vocabulary.words("""
-general, major, minor, single, captain, consul, cook, baker, manager, minister, judge,
-prosecutor, public prosecutor, prisoner, clerk, clerk of court, registrar, young, adult,
-English, chairman, director, magistrate, notary, solicitor, barrister, interpreter, translator,
-governor, editor, publisher, conductor, referee, fashion model, investor, married, blind,
-retired, deaf, detective, agent
-""")
+
+_CASED: tuple[Rule, ...] = (
+    Rule(
+        kind="DATE_TIME",
+        pattern=rf"\b(?:the eve of (?:the )?)?(?:{_FEAST})(?:,? {_YEAR})?(?!\w)",
+        words=_FEAST_WORDS,
+    ),
+    Rule(
+        kind="PERSON",
+        pattern=r"\b(?:nicknamed|known (?:to \w+ )?(?:only )?as|called|alias|a\.k\.a\.|aka|"
+        r"codenamed?|nickname|pseudonym|call sign|introduced \w+ as|"
+        r"under the (?:name|alias|pseudonym|nickname)(?: of)?|signed|by the name of),? [\"“‘«']"
+        r"\K(?:the )?\p{Lu}[^\"”’»'\n]{1,30}(?=[\"”’»'])",
+    ),
+    # Works by which whoever wrote them, or is written of, is found.
+    Rule(
+        kind="ORGANIZATION",
+        pattern=rf"\b(?:{'|'.join(_WORKS)}),? [\"“«]\K\p{{L}}[^\"”»\n]{{2,90}}(?=[\"”»])",
+        words=frozenset(_WORKS),
+    ),
+)
+"""What capitals tell."""
 
 
-def alternatives(words: Iterable[str]) -> str:
-    """A pattern of any of the words that shares their beginnings, so that few are tried."""
-    trie: dict[str, Any] = {}
-    for word in words:
-        node = trie
-        for character in word:
-            node = node.setdefault(character, {})
-        node[""] = {}
-    return _branches(trie)
-
-
-def _branches(node: dict[str, Any]) -> str:
-    parts = [re.escape(c) + _branches(more) for c, more in sorted(node.items()) if c]
-    if not parts:
-        return ""
-    return f"(?:{'|'.join(parts)}){'?' if '' in node else ''}"
-
-
-@cache
-def _compiled(flags: int = 0) -> tuple[tuple[str, regex.Pattern[str]], ...]:
-    return tuple((kind, regex.compile(pattern, flags)) for kind, pattern in _PATTERNS)
+_RULES = (
+    *(Rule(kind=kind, pattern=pattern, reads_capitals=False) for kind, pattern in _PATTERNS),
+    *PEOPLE,
+    *_CASED,
+    *SHORT_NAMES,
+)
 
 
 def caseless(text: str, change: Callable[[str], str]) -> str | None:
@@ -214,22 +272,6 @@ def caseless(text: str, change: Callable[[str], str]) -> str | None:
 
 def _is_shouted(line: str) -> bool:
     return line.isupper() and sum(map(str.isalpha, line)) >= _FEWEST_LETTERS
-
-
-@cache
-def _descriptions(flags: int = 0) -> re.Pattern[str]:
-    pools = (
-        vocabulary.NATIONALITIES,
-        vocabulary.ETHNICITIES,
-        vocabulary.RELIGIONS,
-        vocabulary.OCCUPATIONS,
-        vocabulary.CONDITIONS,
-        vocabulary.DEM_STATUSES,
-    )
-    plain = {word for pool in pools for word in pool} - set(_SAID_OF_ANYBODY)
-    words = alternatives(word.removeprefix("a ").removeprefix("an ") for word in plain)
-    ending = r"s?(?: (?:national|citizen|origin))?s?(?![^\W\d_]|-)"
-    return re.compile(rf"(?<![^\W\d_])(?<!-){words}{ending}", flags)
 
 
 class QuasiPatternRecognizer(LocalRecognizer):
@@ -259,29 +301,38 @@ class QuasiPatternRecognizer(LocalRecognizer):
 
     def _in_any_case(self, calm: str, titled: str) -> Iterator[tuple[str, int, int]]:
         """What lines without capitals, or of nothing else, hold: letters tell nothing there."""
-        for kind, pattern in _compiled(regex.IGNORECASE):
-            for match in pattern.finditer(calm, timeout=time_left(self._timeout)):
-                yield kind, *match.span()
-        for described in _descriptions(re.IGNORECASE).finditer(calm):
+        words = words_of(calm)
+        rules = [rule for rule in _RULES if not rule.reads_capitals]
+        yield from self._by_rules(rules, calm, words, regex.IGNORECASE)
+        for described in descriptions(re.IGNORECASE).finditer(calm):
             yield "DEMOGRAPHIC", *described.span()
         # All words look like names now: the small ones end them as they do elsewhere.
         titled = _SMALL_WORD.sub(lambda match: match.group().lower(), titled)
         yield from self._bodies(titled)
 
     def _as_written(self, text: str) -> Iterator[tuple[str, int, int]]:
-        for kind, pattern in _compiled():
-            for match in pattern.finditer(text, timeout=time_left(self._timeout)):
-                yield kind, *match.span()
-        for described in _descriptions().finditer(text):
+        words = words_of(text)
+        yield from self._by_rules(_RULES, text, words)
+        for described in descriptions().finditer(text):
             yield "DEMOGRAPHIC", *described.span()
         yield from self._bodies(text)
+        if is_court_file(words):
+            yield from self._by_rules(IN_COURT, text, words)
+            yield from unknown_names(text, time_left(self._timeout))
         for match in _INITIALS.finditer(text, timeout=time_left(self._timeout)):
             if match.group().strip() not in _NOT_INITIALS:
                 yield "PERSON", *match.span()
 
+    def _by_rules(
+        self, rules: Iterable[Rule], text: str, words: frozenset[str], flags: int = 0
+    ) -> Iterator[tuple[str, int, int]]:
+        for rule in rules:
+            if rule.may_match(words):
+                yield from rule.spans(text, flags, time_left(self._timeout))
+
     def _bodies(self, text: str) -> Iterator[tuple[str, int, int]]:
-        for match in _BODY.finditer(text, timeout=time_left(self._timeout)):
-            if not _NOBODYS_BODIES.match(match.group()):
+        for match in BODY.finditer(text, timeout=time_left(self._timeout)):
+            if not is_nobodys(match.group()):
                 yield "ORGANIZATION", *match.span()
 
 

@@ -16,6 +16,7 @@ from .vocabulary import (
     GENERIC_BODIES,
     NATIONALITIES,
     OCCUPATIONS,
+    RANKS,
     RELIGIONS,
     SMALL_NUMBERS,
 )
@@ -35,10 +36,20 @@ ltd limited inc incorporated llc llp gmbh ag sa plc corp corporation group holdi
 sons brothers co association federation union party league society foundation trust church
 museum theatre library club fc united airlines airways motors energy media press news radio
 times post telecom software solutions systems technologies industries international national
-federal central human rights social land registry tax customs
+federal central human rights social land registry tax customs cell apartment flat wing ward unit
+room block building plot tent sector dormitory barracks pavilion house no number colony staircase
+entrance floor authority observatory gazette league command gendarmerie governor constable
 """
 _KEPT = frozenset(_KEPT_WORDS.split())
-_POOLS = (NATIONALITIES, ETHNICITIES, RELIGIONS, OCCUPATIONS, CONDITIONS, DEM_STATUSES)
+# Of a word in two pools, the first tells.
+_POOLS = (*(NATIONALITIES, ETHNICITIES, RELIGIONS, RANKS, OCCUPATIONS, CONDITIONS, DEM_STATUSES),)
+_ILL = regex.compile(
+    r"\b(?:\p{L}+(?:itis|ectomy|aemia|opathy|plegia|osis)|dystrophy|syndrome|disease|disorder|cancer|"
+    r"tumou?r|depression|dependence|addiction|fever|infection|paralysis|stroke|concussion|injury|"
+    r"(?:fractur|amputat|ruptur|dislocat)\w*|broken|disabilit\w+)\b",
+    regex.IGNORECASE,
+)
+_CITIZEN = regex.compile(r"\b(?:national|citizen|subject)(s?)\b")
 _COUNTRIES = {name.lower() for name in COUNTRIES}
 
 
@@ -100,8 +111,17 @@ def make_demographic(value: str, draw: Draw) -> str:
     lowered = value.lower()
     for pool in _POOLS:
         if any(lowered == one.lower() for one in pool):
-            return like(value, draw.choice(lowered, pool))
-    return like(value, draw.choice(lowered, OCCUPATIONS))
+            return _begun_like(value, draw.choice(lowered, pool))
+    if citizen := _CITIZEN.search(value):
+        return f"{draw.choice(lowered, NATIONALITIES)} {citizen.group()}"
+    pool = CONDITIONS if _ILL.search(value) else OCCUPATIONS
+    return _begun_like(value, draw.choice(lowered, pool))
+
+
+def _begun_like(value: str, new: str) -> str:
+    """The new description in the case of the old one, which may begin with a capital alone."""
+    new = like(value, new)
+    return new[0].upper() + new[1:] if value[0].isupper() else new
 
 
 def make_amount(value: str, draw: Draw) -> str:

@@ -11,10 +11,11 @@ from datetime import date, datetime, timedelta
 
 import regex
 
+from .bridges import LEAD_OF_DATE
 from .draw import Draw
 from .spelled import NUMBER_WORDS, number_of, words_of_number
 from .standins_quasi import PART, like, make_amount
-from .vocabulary import MONTHS
+from .vocabulary import FEASTS, MONTHS, TIMES_OF_DAY
 
 _WHOLE = (
     "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y",
@@ -43,9 +44,14 @@ _PIECE = regex.compile(
 )
 
 
+_LEAD = regex.compile(LEAD_OF_DATE)
+
+
 def make_date(value: str, draw: Draw) -> str:
     """The date moved by the subject's days; of part of a date, that part."""
-    return _moved(value, draw, draw.days(), 0)
+    lead = _LEAD.match(value)
+    start = lead.end() if lead else 0
+    return value[:start] + _moved(value[start:], draw, draw.days(), 0)
 
 
 def make_birth(value: str, draw: Draw) -> str:
@@ -206,7 +212,10 @@ def _moved_parts(value: str, draw: Draw) -> str:
         return str(1 + draw.number(seed, 28, label)).zfill(min(len(part), 2))
 
     new = str(PART.sub(part_for, value))
-    return new if new != value else like(value, draw.choice(seed, MONTHS))
+    if new != value:
+        return new
+    pool = TIMES_OF_DAY if seed in TIMES_OF_DAY else MONTHS if seed in _MONTH_NAMES else FEASTS
+    return like(value, draw.choice(seed, pool))
 
 
 TIME_MAKERS: dict[str, Callable[[str, Draw], str]] = {

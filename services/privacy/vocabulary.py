@@ -102,3 +102,12 @@ Court, Council of State, Court of Cassation, National Assembly, Tax Office, Land
 Pension Fund, Border Guard, Prison Service, Electoral Commission, Central Bank, Medical Council,
 Home Office
 """)
+RANKS = words("""
+captain, lieutenant, sergeant, corporal, major, colonel, inspector, superintendent, constable,
+commander, lieutenant-colonel, chief inspector, private
+""")
+FEASTS = words("""
+Christmas Eve, Christmas Day, Boxing Day, New Year's Eve, Easter Monday, Good Friday, Whit Monday,
+Midsummer Day, All Saints' Day, Epiphany, Ascension Day, Palm Sunday
+""")
+TIMES_OF_DAY = words("noon, midnight, midday, dawn, dusk")
