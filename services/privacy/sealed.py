@@ -64,14 +64,16 @@ class SealedRegex:
             return
         if self._endings and not index.has_before_number(self._endings):
             return
+        if self._gate is not None and self._gate.search(index.text) is None:
+            return
         if self._at_beginnings:
             yield from self._spans_at(index, index.places.get(self, ()))
         elif self._reach is None:
-            for match in self.finditer(index.text):
+            for match in self._matches(index.text):
                 yield match.span()
         else:
             for start, end in index.near_digits(self._num_digits, self._reach):
-                for match in self.finditer(index.text, start=start, end=end):
+                for match in self._matches(index.text, start, end):
                     yield match.span()
 
     def _spans_at(self, index: TextIndex[Any], places: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -88,13 +90,15 @@ class SealedRegex:
         self,
         text: str,
         timeout: float | None = None,
-        *,
-        start: int = 0,
-        end: int | None = None,
     ) -> Iterator[regex.Match[str]]:
         """Matches in the text, within our own limits instead of the given one."""
-        if self._gate is not None and self._gate.search(text) is None:
-            return
+        if self._gate is None or self._gate.search(text) is not None:
+            yield from self._matches(text)
+
+    def _matches(
+        self, text: str, start: int = 0, end: int | None = None
+    ) -> Iterator[regex.Match[str]]:
+        """Matches between two places of the text, whatever its gate says."""
         try:
             yield from self._compiled.finditer(text, start, end, timeout=time_left(self._seconds))
         except TimeoutError:
