@@ -29,6 +29,16 @@ PATTERN_GATES: Mapping[str, re.Pattern[str]] = {
     "windows home folder": re.compile(r":\\"),
     "numbered handle": re.compile(r"[_.][A-Za-z]{3}"),
     "payment handle": re.compile("@"),
+    "password behind": re.compile(
+        r"pass(?:(?<=\(pass)|(?<=s my pass)|(?<=s (?:the|our|his|her) pass)"
+        r"|(?<=(?:ld|ew|fi|in) pass))",
+        re.I,
+    ),
+    "sex and age": re.compile("/"),
+    "shouted house": re.compile(r",(?<=[A-Z]{2},) ?[A-Z]{2}"),
+    "old": re.compile(r"olds?\b", re.I),
+    "spelled old": re.compile(r"olds?\b", re.I),
+    "years in short": re.compile(r"y(?:o\b|/o)", re.I),
 }
 """Pattern of ours → what each of its matches holds."""
 

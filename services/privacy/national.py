@@ -16,6 +16,12 @@ _LINK = (
     r"(?:\s{0,3}(?:\b(?:is|was|no|nr|num|number|nummer|numero|número|numéro|lautet|est|es|è)\b\.?"
     r"|[:#=(º°-]))*\s{0,3}"
 )
+# "And your TFN?", and what is said next, by whoever says it.
+_ANSWER = (
+    r"(?:\?\s{0,2}\n\s{0,2}(?:\[\w{1,20}\]|\w{1,20}:)?\s{0,2}"
+    r"(?:(?:it['’]?s|its|yes|yep|sure|ok|that is)\b[, ]{1,2})?)"
+)
+
 
 NATIONAL_IDS = (
     Pattern("british insurance", r"\b[A-Z]{2}(?: ?\d{2}){3} ?[A-D]\b", 0.6),
@@ -52,10 +58,13 @@ NATIONAL_IDS_BY_CUE = (
         r"d\.?n\.?i\.?(?= ?[:#n\d])|n\.?i\.?[fe]\.?(?= ?[:#n\dxyz])|"
         r"numéro de sécurité sociale|sécurité sociale|n\.?i\.?r\.?(?= ?[:n\d])|"
         r"codice fiscale|carta d['’]identità|cpf|curp|bsn|burgerservicenummer|pesel|personnummer|"
-        r"social insurance|sin(?= ?(?:no|number|:|is)\b)|tax file|tfn|medicare|nric|"
+        r"social insurance|sin(?= ?(?:no|number|:|is)\b| \d{3}[ -]\d{3}[ -]\d{3}\b)|tax file|tfn|"
+        r"medicare|nric|"
+        r"ird(?= ?(?:no|number|#|:))|pps(?:n|(?= ?(?:no|number)))|hkid|cnic|bvn|iqama|emirates id|"
+        r"nin(?= ?(?:no|number|:|is)\b)|c[eé]dula|cuil|"
         r"aadhaar|aadhar|uid(?: number| no)|pan card|"
         r"pan(?= ?(?:no|number|:|is)\b))"
-        rf"(?: ?(?:card|number|no|id|code))?{_LINK}\K{_CODE}",
+        rf"(?: ?(?:card|number|no|id|code))?(?:{_ANSWER}|{_LINK})\K{_CODE}",
         0.7,
     ),
 )
@@ -70,7 +79,8 @@ PLATES = (
     Pattern("german plate", r"(?<![\w-])[A-ZÄÖÜ]{1,3}-[A-Z]{1,2} \d{1,4}[EH]?(?![\w-])", 0.5),
     Pattern(
         "indian plate",
-        r"(?<![\w-])(?:A[NPRS]|BR|C[GH]|D[DLN]|G[AJ]|H[PR]|J[HK]|K[AL]|L[AD]|M[HLNPZ]|NL|O[DR]|P[BY]|RJ|SK|"
+        r"(?<![\w-])(?:A[NPRS]|BR|C[GH]|D[DLN]|G[AJ]|H[PR]|J[HK]|K[AL]|L[AD]|M[HLNPZ]|NL|O[DR]|"
+        r"P[BY]|RJ|SK|"
         r"T[GNRS]|U[AKP]|WB)[ -]?\d{1,2}[ -]?[A-Z]{1,3}[ -]?\d{4}(?![\w-])",
         0.7,
     ),

@@ -12,8 +12,10 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 
 from .addresses import ADDRESSES, ADDRESSES_ANY_CASE
+from .chat_patterns import CHAT_AGES, CHAT_HANDLES, PROFILE_PAGES
 from .national import NATIONAL_IDS, NATIONAL_IDS_BY_CUE, PLATES, PLATES_BY_CUE
 from .secret_patterns import SECRETS, SECRETS_BY_CUE, WALLETS
+from .spoken import spoken_recognizers
 
 _IGNORE_CASE = regex.IGNORECASE | regex.MULTILINE
 _EXACT_CASE = regex.MULTILINE
@@ -69,7 +71,11 @@ def own_recognizers() -> list[EntityRecognizer]:
         _recognizer("US_DRIVER_LICENSE", _LICENCES, _IGNORE_CASE),
         _recognizer("DATE_OF_BIRTH", _BIRTH_DATES, _IGNORE_CASE),
         _recognizer("USERNAME", _USERNAMES, _IGNORE_CASE),
+        _recognizer("USERNAME", CHAT_HANDLES, _IGNORE_CASE),
+        _recognizer("AGE", CHAT_AGES, _IGNORE_CASE),
+        *spoken_recognizers(),
         _recognizer("URL", _URLS, _IGNORE_CASE),
+        _recognizer("URL", PROFILE_PAGES, _IGNORE_CASE),
         _recognizer("EMAIL_ADDRESS", _SPOKEN_EMAILS, _IGNORE_CASE),
         _recognizer("EMAIL_ADDRESS", _INNER_EMAILS, _IGNORE_CASE),
         _recognizer("ADDRESS", ADDRESSES, _EXACT_CASE),
@@ -165,12 +171,14 @@ _ACCOUNT_SHAPES = (
     ),
     Pattern(
         "mixed code",
-        r"(?-i:(?<![\w/=.-])(?=[A-Z0-9]{11,24}(?![\w=.]))(?=(?:[A-Z]{0,20}\d){4})(?=(?:\d{0,22}[A-Z]){2})[A-Z0-9]{11,24}(?![\w=.]))",
+        r"(?-i:(?<![\w/=.-])(?=[A-Z0-9]{11,24}(?![\w=.]))(?=(?:[A-Z]{0,20}\d){4})(?="
+        r"(?:\d{0,22}[A-Z]){2})[A-Z0-9]{11,24}(?![\w=.]))",
         0.45,
     ),
     Pattern(
         "long number",
-        r"(?<![\w.{,$₹€£%^*/+=<>(\[-])(?<![-+*/=<>^]\s)(?!\d{0,16}000\b)\d{11,18}(?![\w%^*/+=<>]|\s?[-+*/=<>^×]|[.,]\d)",
+        r"(?<![\w.{,$₹€£%^*/+=<>(\[-])(?<![-+*/=<>^]\s)(?!\d{0,16}000\b)\d{11,18}(?![\w%^*/+=<>]|"
+        r"\s?[-+*/=<>^×]|[.,]\d)",
         0.45,
     ),
 )
@@ -178,7 +186,8 @@ _BANK_CODES = (
     Pattern(
         "bank code cue",
         r"\b(?:bic|swift|ifsc|sort code|routing(?: number)?|iban/bic)(?: (?:code|number|no\.?))?"
-        rf"{_LINK}\K(?:(?-i:[A-Z]{{6}}[A-Z0-9]{{2}}(?:[A-Z0-9]{{3}})?)|[a-z]{{4}}0\w{{6}}|\d\d-\d\d-\d\d|\d{{6,9}})(?!\w)",
+        rf"{_LINK}\K(?:(?-i:[A-Z]{{6}}[A-Z0-9]{{2}}(?:[A-Z0-9]{{3}})?)|[a-z]{{4}}0\w{{6}}|"
+        rf"\d\d-\d\d-\d\d|\d{{6,9}})(?!\w)",
         0.6,
     ),
 )
@@ -189,9 +198,11 @@ _TRACKING_SHAPES = (
 _PHONES = (
     Pattern(
         "phone cue",
-        r"\b(?:phone|mobile|cell|cellphone|contact|whatsapp|telephone|tel|fax|my number|"
-        r"(?:call|text|reach|ring)"
-        r"(?: me| us| him| her)?(?: back)?(?: at| on))\b[^\d\n+($₹€£]{0,16}"
+        r"\b(?:phone|mobile|mob|cell|cellphone|landline|contact|whatsapp|telephone|tel|ph|fax|"
+        r"handy|mobil|telefon|tél(?:éphone)?|portable|celular|m[oó]vil|tlf|rufnummer|"
+        r"my (?:number|no|num)|(?:call|text|reach|ring|phone|bell|txt)"
+        r"(?: me| us| him| her| them)?(?: back)?(?: at| on|"
+        r"(?= ?:?[ +(]{1,3}0\d)))\b[^\d\n+($₹€£]{0,16}"
         r"\K[+(]{0,2}(?=(?:[ ().-]{0,2}\d){7,14}(?!\d))\d[\d ().-]{5,18}\d(?!\w)",
         0.6,
     ),
@@ -204,6 +215,12 @@ _PHONES = (
         "international",
         r"(?<![\w+])\+\d{1,3}[ .-]?\(?\d{1,5}\)?(?:[ .-]?\d{2,5}){2,5}(?![\w-])",
         0.5,
+    ),
+    Pattern(
+        "international with zeros",
+        r"(?<![\w.$/+-])00[1-9]\d{0,2}(?:[ .-]|\(0\)){1,3}\d{1,5}(?:[ .-]\d{2,5}){1,4}(?![\w-]|"
+        r"[.,]\d)",
+        0.6,
     ),
     Pattern(
         "extended",
@@ -272,7 +289,8 @@ _USERNAMES = (
         "handle",
         r"(?<![\w@./])@(?!media\b|import\b|param\b|return|property\b|override\b)"
         # A line of its own above a definition is a decorator.
-        r"(?=[\w.]{3,31}(?![\w.]))[a-z_]\w*+(?:\.\w+)*+(?![\w(@])(?!\s*\n\s*(?:@|def|class|async|public|private|protected|static)\b)",
+        r"(?=[\w.]{3,31}(?![\w.]))[a-z_]\w*+(?:\.\w+)*+(?![\w(@])(?!\s*\n\s*(?:@|def|class|async|"
+        r"public|private|protected|static)\b)",
         0.5,
     ),
     Pattern(

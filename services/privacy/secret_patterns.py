@@ -21,7 +21,8 @@ SECRETS = (
     Pattern("google", r"\bAIza[A-Za-z0-9_-]{35}(?![\w-])", 0.9),
     Pattern(
         "stripe and others",
-        r"(?<![\w-])(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,200}",
+        r"(?<![\w-])(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?"
+        r"(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,200}",
         0.8,
     ),
     Pattern(
@@ -43,10 +44,19 @@ _NAMED = (
 )
 # "The password is wrong": what is said of passwords, not what they are.
 _SAID_OF_PASSWORDS = (
-    r"(?!(?:wrong|not|no|in|incorrect|correct|expired|invalid|required|needed|the|a|an|my|your|his|her|too|"
-    r"to|same|working|reset|weak|strong|still|being|been|changed|never|also|now|on|at|for|what|that|this|it|"
-    r"always|only|very|so|locked|forgotten|lost|okay|ok|fine|case|different|set|sent|stored|saved|safe|"
-    r"protected|hidden|unknown|asked|accepted|rejected|refused|missing|blank|empty|long|short|simple)\b)"
+    r"(?!(?:wrong|not|no|in|incorrect|correct|expired|invalid|required|needed|the|a|an|my|your|his|"
+    r"her|too|"
+    r"to|same|working|reset|weak|strong|still|being|been|changed|never|also|now|on|at|for|what|"
+    r"that|this|it|"
+    r"always|only|very|so|locked|forgotten|lost|okay|ok|fine|case|different|set|sent|stored|saved|"
+    r"safe|"
+    r"protected|hidden|unknown|asked|accepted|rejected|refused|missing|blank|empty|long|short|"
+    r"simple)\b)"
+)
+_LOCKED = (
+    r"(?:gate|door|entry|entrance|building|lobby|alarm|garage|locker|safe|gym|flat|house|parcel|"
+    r"key ?safe|lock ?box|key ?box|key ?pad|buzzer|voicemail|access|security|verification|sms|"
+    r"auth(?:entication)?|log-?in|unlock|reset)"
 )
 SECRETS_BY_CUE = (
     Pattern(
@@ -68,16 +78,64 @@ SECRETS_BY_CUE = (
         r"\K(?=[^\s\"',;]{0,200}\d)[^\s\"',;]{8,200}",
         0.7,
     ),
+    Pattern(
+        "pass and word",
+        rf"\b(?:(?:old|new|my|temp|current|wifi|wi-fi|login|default) (?:pass|pw|pwd)\b{_LINK}"
+        rf"|pass\b(?:\s?[:=]|\s(?:is|was)\b)\s?[\"'“‘]?)"
+        r"\K(?=[^\s\"'”’,;]{0,63}\d)(?=[^\s\"'”’,;]{0,63}[a-z])[^\s\"'”’,;]{5,64}(?<![.?!:)])",
+        0.6,
+    ),
+    Pattern(
+        "pass alone",
+        r"\bpass \K(?=[a-z]{3})(?=[^\s\"'”’,;]{0,63}\d)[^\s\"'”’,;]{8,64}(?<![.?!:)])",
+        0.5,
+    ),
+    Pattern(
+        "typed secret",
+        # A word that is no word: small letters, capitals or signs, and digits.
+        r"\b(?:typed|pasted|entered|leaked|texted|shared)(?: in| out)? (?:my |the |their |his |"
+        r"her )?[\"'“‘]?"
+        r"\K(?=[^\s\"'”’,;]{0,63}\d)(?=[^\s\"'”’,;]{0,63}(?-i:[a-z]))(?=[^\s\"'”’,;]{1,63}"
+        r"(?-i:[A-Z]|[!@#$%^&*?~]))"
+        r"(?!https?:|www\.)[^\s\"'”’,;]{8,64}(?<![.?!:)])",
+        0.5,
+    ),
+    Pattern(
+        "password behind",
+        r"(?<![^\s\"'“‘])(?=[^\s\"'”’,;]{0,39}\d)[^\s\"'”’,;]{5,40}"
+        r"(?=[\"'”’]? (?:\(|(?:is|was|as) (?:my|the|our|his|her) )(?:(?:old|new|wifi|login) )?"
+        r"pass(?:word|code|wd)\b)",
+        0.6,
+    ),
     Pattern("user and password", r"\blogin:? ?\S{2,40} ?[/|] ?\K\S{4,64}", 0.6),
     Pattern("user of a command", r"(?<=\s)-u \w{2,40}:\K\S{4,64}", 0.6),
     Pattern("option of a command", r"(?<=\s)-p\K(?=\S{0,40}[\d!@#$%^&*?])[^\s-]\S{5,64}", 0.5),
     Pattern(
         "code cue",
-        r"\b(?:pin|otp|cvv2?|cvc2?|security code|verification code|"
-        r"one[- ]time (?:code|password|passcode)|"
-        r"access code|entry code|door code)(?: (?:code|number|no\.?))?"
+        r"\b(?:pin|otp|cvv2?|cvc2?|one[- ]time (?:code|password|passcode)|"
+        rf"{_LOCKED}(?:['’]s)? (?:access |entry |pass ?)?(?:code|pin|combo|combination))(?: "
+        r"(?:code|number|no\.?))?"
         rf"\b{_LINK}\K\d{{3,8}}(?!\d|[.,]\d)",
         0.7,
+    ),
+    Pattern(
+        "code for cue",
+        r"\bcode (?:for|to|at|of|on) (?:(?:the|our|my|his|her|your|their) )?(?:(?:front|back|main|"
+        rf"side) )?{_LOCKED}"
+        rf"\b{_LINK}\K\d{{3,8}}(?!\d|[.,]\d)",
+        0.7,
+    ),
+    Pattern(
+        "code of a lock",
+        rf"\b(?:key ?pad|key ?safe|lock ?box|key ?box|buzzer|door entry){_LINK}\K\d{{3,6}}(?!\d|"
+        r"[.,]\d)",
+        0.6,
+    ),
+    Pattern(
+        "spare code",
+        r"\b(?:backup|back-up|recovery|unlock|2fa|reset|login|log-in) (?:code|key)s?"
+        rf"\b{_LINK}\K(?=[a-z-]{{0,20}}\d)[a-z0-9]{{3,8}}(?:-[a-z0-9]{{2,8}}){{0,7}}(?![\w.]\w|\w)",
+        0.6,
     ),
 )
 """By the word before them."""

@@ -10,6 +10,7 @@ import regex
 
 from .draw import DIGITS, Draw
 from .gazetteer import HONORIFICS, PARTICLES, gazetteer
+from .spelled import is_spoken, respoken, spoken_digits
 from .standins_national import make_national_id
 from .standins_quasi import QUASI_MAKERS, is_possessive, like
 from .standins_scripts import in_script_of
@@ -25,8 +26,14 @@ def squeeze(value: str) -> str:
 
 
 def make_code(value: str, draw: Draw) -> str:
-    """The same shape: a digit for a digit, a letter for a letter, the rest as it was."""
+    """The same shape: a digit for a digit, a letter for a letter, the rest as it was.
+
+    Of a code that is said digit by digit, other digits are said.
+    """
     seed = squeeze(value)
+    if is_spoken(value):
+        digits = "".join(spoken_digits(value))
+        return respoken(value, make_code(digits, draw))
     return "".join(_same_sort(c, draw, seed, str(i)) for i, c in enumerate(value))
 
 
@@ -134,7 +141,12 @@ def make_email(value: str, draw: Draw) -> str:
 
 
 def make_phone(value: str, draw: Draw) -> str:
-    """A number that nobody has: 555-01xx in North America, 07700 900xxx in Britain."""
+    """A number that nobody has: 555-01xx in North America, 07700 900xxx in Britain.
+
+    One that is said in words is said in words again, the same as if it were written in digits.
+    """
+    if is_spoken(value):
+        return respoken(value, make_phone("".join(spoken_digits(value)), draw))
     seed = "".join(filter(str.isdigit, value))[-10:]
     count = sum(character.isdigit() for character in value)
     area = draw.choice(seed, "23456789", "a") + draw.choice(seed, "012345678", "b")

@@ -40,6 +40,9 @@ PIECES = st.sampled_from(
         "my number is ", "Dr. ", "my name is ", "Hi ", "i am ", "Mum, ", "password: ", "token=",
         "i live at 12 ", "Main Street", "Calle ", "Am Alten Weg 7", "12 rue de la Paix", "PO-",
         "1Z999AA10123456784", "4111 1111 1111 1111", "555-01", "12.03.1999", "#", "@", "-", "/",
+        "my psn is ", "hes 9 ", "my 11 month old ", "oh seven ", "double nine ", "one two ",
+        "gate code ", "xX_Rosa_Xx", "T.ME/rosa", "THE OLD FORGE, ", "CHURCH ST, ",
+        "x1y2z3q4 is my password ",
         "Rosa", "Lindenau", "ABCDE1234F", "0x", "ghp_", "x" * 30, "7" * 12, "ext. 12", "\u0130",
         "\u212a", "\u017fsn ", "é", "ß", "\u0301",
     ]
