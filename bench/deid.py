@@ -55,7 +55,7 @@ NER = {"PERSON", "ORG", "LOC"}
 PII = NER | {"ADDRESS", "DATE", "CODE"}
 EVERY = PII | {"TIME", "AGE", "DEM", "QTY"}
 NUM_SYNTHETIC = 400
-PERTURBED = {"presidio", "tweets", "judgments", "authored_judgments"}
+PERTURBED = {"presidio", "tweets", "judgments", "authored_judgments", "written_judgments"}
 DIRECT = {"PERSON", "CODE", "ADDRESS"}
 # What a template writes before a slot and what is hidden with it: a form of address, a link's host.
 LED_BY = re.compile(r"\b(?:(?:Mrs?|Ms|Miss)\.? |https?://\S*)$")
@@ -109,9 +109,11 @@ def sets(data: Path, split: str) -> dict[str, tuple[list[LabelledText], bool]]:
                 segments += [*expand(draw.choice(lines), fill), ("\n", None)]
             texts.append(labelled(str(number), segments, EVERY))
         found[domain] = (texts, True)
+    written = Path(__file__).parent / "data"
     for name in ("authored_judgments", "authored_chats"):
-        path = Path(__file__).parent / "data" / f"{name}.jsonl"
-        found[name] = (read_labelled(path), True)
+        found[name] = (read_labelled(written / f"{name}.jsonl"), True)
+    for name in ("written_judgments", "written_chats", "written_sentences"):
+        found[name] = (read_labelled(written / f"{name}_{split}.jsonl"), True)
     return found
 
 

@@ -20,6 +20,9 @@ TITLES = {
     "prose": "prose, from held-back templates",
     "authored_judgments": "judgments written by hand (*seen* while rules were written)",
     "authored_chats": "chats written by hand (*seen*)",
+    "written_judgments": "judgments written by others",
+    "written_chats": "chats written by others",
+    "written_sentences": "PII sentences written by others",
     "banking intents": "banking questions: nobody in them",
 }
 STAGES = ("tagger", "pattern", "quasi", "document")
