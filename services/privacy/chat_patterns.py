@@ -15,10 +15,11 @@ _KIN = (
     r"(?:son|daughter|kid|child|boy|girl|baby|toddler|mum|mom|mam|mother|dad|father|nan|gran|"
     r"granny|"
     r"grandma|grandad|grandpa|grandmother|grandfather|grandson|granddaughter|wife|husband|hubby|"
-    r"partner|brother|sister|nephew|niece|cousin|aunt|uncle|boyfriend|girlfriend|bf|gf)"
+    r"partner|brother|sister|nephew|niece|cousin|aunt|uncle|boyfriend|girlfriend|bf|gf|bro|sis)"
 )
 _SOMEBODY = (
-    r"(?:i['’]?m|i am|he['’]?s|she['’]?s|who['’]s|(?:i|he|she|who) (?:is|was|turn(?:s|ed)|"
+    r"(?:i['’]?m|i am|(?:i|he|she)['’]ll be|(?:we|they)(?:['’]?re| are) both|he['’]?s|she['’]?s|"
+    r"who['’]s|(?:i|he|she|who) (?:is|was|turn(?:s|ed)|"
     r"just turned)"
     rf"|{_KIN}(?:['’]?s| is| was| just turned| turn(?:s|ed)))"
 )
@@ -38,7 +39,8 @@ _TENS_AND_ONES = (
 _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b"
 _END = (
     r"(?= ?(?:$|[;!?)\n\"]|\.(?!\d)|,(?! ?\d))"
-    rf"| (?:and|but|so|now|today|tomorrow|atm|lol|haha|btw|this year|next|in {_MONTHS}|on the|he|"
+    r"| (?:and|but|so|now|today|tomorrow|atm|lol|haha|btw|n|bc|cuz|cos|because|tho|though|too|rn|"
+    rf"last|this year|next|in {_MONTHS}|on the|he|"
     r"she|"
     r"hes|shes|he's|she's|his|her|my|who|with|depending|years? young)\b"
     r"(?! (?:a half|\d)))"
@@ -47,7 +49,8 @@ _OLD = r"(?:years?|yrs?|months?|mths?|mos?|weeks?|wks?)[- ]olds?"
 _WHOSE = rf"(?:\b(?:{_SOMEBODY} {_HEDGE}|(?:my|our|his|her|their|an?|the) )|\+ ?)"
 _OLD_END = (
     rf"(?=\W{{0,2}}$| ?[.,;!?)]| (?:{_KIN}|man|woman|lady|male|female|patient|and|but|is|was|has|"
-    r"who|with|needs)\b)"
+    r"had|who|with|needs|\w{3,12}ed|got|ate|keeps?|can|cant|did|does|fell|went|wants?|loves?|"
+    r"likes?)\b)"
 )
 CHAT_AGES = (
     Pattern(
@@ -62,10 +65,17 @@ CHAT_AGES = (
         rf"|[- ]?{_OLD}\b(?<={_WHOSE}{_YEARS}[- ]?{_OLD}){_OLD_END})",
         0.6,
     ),
-    Pattern("years in short", r"(?<![\w.,$£€-])[1-9]\d?(?:yo| ?y/o)\b", 0.6),
+    Pattern("years in short", r"(?<![\w.,$£€-])[1-9]\d?(?:yo\b| ?y/o\b| ?y\.o\b\.?)", 0.6),
     Pattern(
         "spelled old",
         rf"(?<={_WHOSE}){NUMBER_WORDS.pattern}[- ]{_OLD}\b{_OLD_END}",
+        0.6,
+    ),
+    Pattern(
+        "ages of several",
+        r"(?<!\d)[1-9]\d?(?<=\b(?:ages|aged|kids|children|boys|girls|sons|daughters)[ :(]{1,3}"
+        r"(?:ages |aged )?(?:\d{1,2}(?:, ?| and | & |, and )){0,4}\d{1,2})"
+        r"(?=, ?\d{1,2}(?!\d)| and \d{1,2}(?!\d)| & \d{1,2}(?!\d)|[).;!?\n]|$)(?![.]\d)",
         0.6,
     ),
     Pattern("age field", rf"\bage(?:d|:| is|=| -)? ?\K{_YEARS}(?=[ ;,.)\n|]|$)(?![.,/]\d)", 0.5),
@@ -111,9 +121,12 @@ SAID_OF_HANDLES = (
     r"correct|"
     r"incorrect|invalid|taken|available|down|broken|private|public|hacked|banned|locked|blocked|"
     r"gone|suspended|disabled|deactivated|changed|working|same|still|being|been|also|now|on|in|at|"
-    r"for|what|that|this|it|too|very|so|to|and|or|but|if|when|as|there|here|below|above|above|"
+    r"for|what|that|this|it|too|very|so|to|and|or|but|if|when|as|there|here|below|above|"
     r"required|needed|missing|blank|empty|case|different|great|good|bad|ok|okay|fine|linked|"
-    r"connected|verified|called|down|up|please|pls|unable|cannot|showing|already)\b)"
+    r"connected|verified|called|down|up|please|pls|unable|cannot|showing|already|account|acct|app|"
+    r"page|profile|password|"
+    r"login|name|id|handle|tag|user|username|email|number|feed|story|posts?|bio|link|card|wallet|"
+    r"balance|server|channel|bot|support|payment|gift|friends?|followers|chat|group)\b)"
 )
 _NETWORK = (
     r"(?:psn(?: id)?|gamer ?tag|xbox(?: live| id| tag)?|steam(?: id)?|snap(?:chat)?|insta(?:gram)?|"

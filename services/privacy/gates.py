@@ -38,7 +38,7 @@ PATTERN_GATES: Mapping[str, re.Pattern[str]] = {
     "shouted house": re.compile(r",(?<=[A-Z]{2},) ?[A-Z]{2}"),
     "old": re.compile(r"olds?\b", re.I),
     "spelled old": re.compile(r"olds?\b", re.I),
-    "years in short": re.compile(r"y(?:o\b|/o)", re.I),
+    "years in short": re.compile(r"y(?:o\b|/o|\.o)", re.I),
 }
 """Pattern of ours → what each of its matches holds."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from presidio_analyzer import Pattern
 
-_SAID = r"\s{0,3}(?:\b(?:is|was|are|to|as|be|set|now|still|again)\b|[:#=(\"'“‘-])"
+_SAID = r"\s{0,3}(?:\b(?:is|was|are|to|as|be|set|now|still|again)\b|['’]s\b|[:#=(\"'“‘-])"
 _LINK = rf"(?:{_SAID}){{0,4}}\s{{0,2}}[\"'“‘]?"
 _LINKED = rf"(?:{_SAID}){{1,4}}\s{{0,2}}[\"'“‘]?"
 
@@ -38,7 +38,7 @@ SECRETS = (
 )
 """By shape, in the case of letters that they have."""
 _NAMED = (
-    r"(?:pass ?(?:word|code|phrase|wd)|pwd|pw|passwort|kennwort|contraseña|mot de passe|"
+    r"(?:pass ?(?:word|code|phrase|wd|wrd)|pwd|pswd|pw|passwort|kennwort|contraseña|mot de passe|"
     r"(?:api|secret|access|auth|private|encryption)[ _-]?(?:access[ _-]?)?(?:key|token)|"
     r"client[ _-]?secret)s?"
 )
@@ -53,6 +53,7 @@ _SAID_OF_PASSWORDS = (
     r"protected|hidden|unknown|asked|accepted|rejected|refused|missing|blank|empty|long|short|"
     r"simple)\b)"
 )
+_FEW_DIGITS = r"(?:\d{1,3}(?:[ -]\d{1,3}){1,7}|\d{3,8})(?!\d|[.,]\d)"
 _LOCKED = (
     r"(?:gate|door|entry|entrance|building|lobby|alarm|garage|locker|safe|gym|flat|house|parcel|"
     r"key ?safe|lock ?box|key ?box|key ?pad|buzzer|voicemail|access|security|verification|sms|"
@@ -115,15 +116,26 @@ SECRETS_BY_CUE = (
         r"\b(?:pin|otp|cvv2?|cvc2?|one[- ]time (?:code|password|passcode)|"
         rf"{_LOCKED}(?:['’]s)? (?:access |entry |pass ?)?(?:code|pin|combo|combination))(?: "
         r"(?:code|number|no\.?))?"
-        rf"\b{_LINK}\K\d{{3,8}}(?!\d|[.,]\d)",
+        rf"\b{_LINK}\K{_FEW_DIGITS}",
         0.7,
     ),
     Pattern(
         "code for cue",
         r"\bcode (?:for|to|at|of|on) (?:(?:the|our|my|his|her|your|their) )?(?:(?:front|back|main|"
         rf"side) )?{_LOCKED}"
-        rf"\b{_LINK}\K\d{{3,8}}(?!\d|[.,]\d)",
+        rf"\b{_LINK}\K{_FEW_DIGITS}",
         0.7,
+    ),
+    Pattern(
+        "code to get in",
+        rf"\bcode to (?:get in|enter|open|unlock)\b[^\d\n]{{0,20}}{_LINK}\K{_FEW_DIGITS}",
+        0.6,
+    ),
+    Pattern(
+        "secret answer",
+        r"\b(?:(?:security|secret) (?:answer|word)|memorable (?:word|name|place|answer)|safe ?word)"
+        rf"{_LINKED}{_SAID_OF_PASSWORDS}\K[^\s\"'”’,;.!?]{{3,40}}",
+        0.6,
     ),
     Pattern(
         "code of a lock",

@@ -31,7 +31,7 @@ _FIRST = (
 )
 _CALLED = (
     r"(?:phone|mobile|mob|cell|landline|whatsapp|telephone|tel|my number"
-    r"|(?:call|text|reach|ring|phone)(?: me| us| him| her| them)?(?: back)?(?: at| on))"
+    r"|(?:call|text|reach|ring|phone)(?: me| us| him| her| them)?(?: back)?(?: at| on)?)"
 )
 _LINK = r"(?:[ :,]{1,2}(?:number|no|is|was|its|it['’]?s|uh|um|me|at|on)\b){0,3}[ :,-]{1,3}"
 _CODES = (

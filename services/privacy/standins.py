@@ -155,7 +155,9 @@ def make_phone(value: str, draw: Draw) -> str:
     international = value.lstrip(" (").startswith(("+", "00"))
     if international:
         is_british = value.lstrip(" (+0").startswith("44")
-        return fill(value, "44" + british if is_british else "1" + american)
+        dialled = "" if "+" in value else "00"
+        trunk = "0" if is_british and "(0)" in value else ""
+        return fill(value, dialled + (f"44{trunk}{british}" if is_british else "1" + american))
     if count == 11 and next(filter(str.isdigit, value)) == "0":
         return fill(value, "0" + british)
     if count >= 10:

@@ -46,6 +46,12 @@ FOUND = [
     ("AGE", "Age: 61\nSex: M", "61"),
     ("AGE", "I'm Ash, they/them, twenty-two, agnostic", "twenty-two"),
     ("AGE", "child Bo K. (3) clean and fed", "3"),
+    ("AGE", "my lil bro is 7 n he spent 200", "7"),
+    ("AGE", "I'll be 65 in march", "65"),
+    ("AGE", "my 2 yr old swallowed it", "2 yr old"),
+    ("AGE", "DOB unknown, 44 y.o.", "44 y.o"),
+    ("AGE", "kids (4, 71 and 11)", "71"),
+    ("AGE", "ages: 4, 7 and 12", "12"),
     ("USERNAME", "lol my psn is xX_TaterTot_Xx add me", "xX_TaterTot_Xx"),
     ("USERNAME", "it was xX_TaterTot_Xx again", "xX_TaterTot_Xx"),
     ("USERNAME", "my gamertag is tatertot, add me", "tatertot"),
@@ -64,6 +70,12 @@ FOUND = [
     ("SECRET", "lockbox: 9081", "9081"),
     ("SECRET", "my PIN is four four one oh", "four four one oh"),
     ("SECRET", "backup code 8842-1190-KQ", "8842-1190-KQ"),
+    ("SECRET", "OTP is 553 221", "553 221"),
+    ("SECRET", "pin number is 4 4 1 2", "4 4 1 2"),
+    ("SECRET", "the alarm code's 5512", "5512"),
+    ("SECRET", "code to get in is 4412", "4412"),
+    ("SECRET", "the password's bluecat22", "bluecat22"),
+    ("SECRET", "memorable word: sunflower", "sunflower"),
     ("SECRET", "my kid typed bananaPhone-2009 into the chat", "bananaPhone-2009"),
     ("SECRET", "blue7whale is my wifi password", "blue7whale"),
     ("SECRET", "I sent 'blue7whale' (password)", "blue7whale"),
@@ -106,6 +118,11 @@ STAYS = [
     "insta is down, discord is great",
     "my discord is not working",
     "my snapchat is broken",
+    "delete my instagram account",
+    "the security answer is wrong",
+    "the pin is 2 days late",
+    "2 kids, 3 dogs and kids (all of them)",
+    "so 6 people? we r 7.",
     "User: hello there, can you help",
     "username: not working",
     "the user manually deleted it and user has logged in",
@@ -154,6 +171,13 @@ def test_a_spoken_number_is_said_again_as_the_one_in_digits_is_written() -> None
     assert "".join(spoken_digits(spoken)) == written
     assert is_spoken(spoken)
     assert spoken.startswith("oh seven seven oh, oh nine")
+
+
+@pytest.mark.parametrize("value", ["0044 7700 900 255", "00 44 7700 900255", "+44 (0)7700 900255"])
+def test_a_number_with_all_that_is_dialled_before_it_keeps_its_shape(value: str) -> None:
+    new = Surrogates(KEY).stand_in("PHONE_NUMBER", value)
+    assert [c.isdigit() for c in new] == [c.isdigit() for c in value]
+    assert "447700900" in "".join(filter(str.isdigit, new)).replace("4407", "447")
 
 
 def test_a_spoken_code_is_said_again() -> None:
