@@ -35,6 +35,11 @@ _FEWEST_LETTERS = 20
 _ENOUGH = 3
 """Different values of these types that make a text one about somebody."""
 
+
+def _with_plurals(singulars: str) -> frozenset[str]:
+    return frozenset(word + ending for word in singulars.split() for ending in ("", "s"))
+
+
 _NUMBER_WORD = rf"(?:{NUMBER_WORDS.pattern}|a hundred|several hundred)"
 _NUMBER = rf"(?:\d{{1,3}}(?:[.,]\d+)?|{_NUMBER_WORD})"
 _MONTH = rf"(?:{'|'.join(vocabulary.MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"
@@ -92,124 +97,165 @@ _WORKS = vocabulary.words("""
 entitled, headed, titled, headline, headlined, memoir, memoirs, autobiography, novel, book, article,
 poem, song, film, documentary, programme, play, blog, column
 """)
-_PATTERNS: tuple[tuple[str, str], ...] = (
+_ANY: frozenset[str] = frozenset()
+_MONTH_WORDS = frozenset(
+    short for month in vocabulary.MONTHS for short in (month.lower(), month[:3].lower(), "sept")
+)
+_UNIT_WORDS = _with_plurals("year month week day hour minute night")
+_CURRENCY_WORDS = _with_plurals(
+    "euro dollar pound sterling franc mark kronor kroner zloty rouble ruble lira lire lei leva lev "
+    "forint hryvnia denar dinar rupee yen yuan peseta escudo drachma crown koruna schilling "
+    "shilling guilder markka litai lats tolar kuna marka manat dram rand peso reais dirham"
+) | frozenset(regex.findall(r"[a-z]+", _CURRENCY_CODE.lower()))
+_MEASURE_WORDS = _with_plurals(
+    "kg kilogram gram g kilo lbs pound tonne km kilometre mile metre hectare acre dönüm dönum "
+    "donüm donum dunam litre square sq m cubic cm centimetre mm millimetre feet inche yard page "
+    "per percent cent"
+)
+_PLOT_WORDS = _with_plurals("parcel folio plot lot volume entry") | {"entries"}
+_STREET_WORDS = frozenset({"street", "road", "avenue", "lane", "boulevard", "terrace", "crescent"})
+_SHARE_WORDS = _with_plurals("half third quarter fifth sixth eighth tenth")
+_WEEKDAY_WORDS = _with_plurals("monday tuesday wednesday thursday friday saturday sunday")
+_PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
     (
         "DATE_TIME",
         rf"\b{_WEEKDAY}(?:the )?{_SEVERAL_DAYS} ?(?:of )?(?i:{_MONTH})(?:,? {_YEAR})?(?!\w)",
+        _MONTH_WORDS,
     ),
-    ("DATE_TIME", rf"\b{_WEEKDAY}{_MONTH} {_DAY}(?!\d)(?:,? {_YEAR})?"),
-    ("DATE_TIME", rf"\b{_PART_OF_YEAR}{_MONTH},? {_YEAR}\b"),
+    ("DATE_TIME", rf"\b{_WEEKDAY}{_MONTH} {_DAY}(?!\d)(?:,? {_YEAR})?", _MONTH_WORDS),
+    ("DATE_TIME", rf"\b{_PART_OF_YEAR}{_MONTH},? {_YEAR}\b", _MONTH_WORDS),
     (
         "DATE_TIME",
         rf"(?<![\w./§#$€£-]){_PART_OF_YEAR}{_YEAR}(?:s|[-–/](?:{_YEAR}|\d\d))?(?![\w/])(?![.,]\d)",
+        _ANY,
     ),
-    ("DATE_TIME", r"(?<![\w./-])\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})(?![\w/-])"),
-    ("DATE_TIME", r"(?<![\w./-])\d{4}-\d\d-\d\d(?![\w/-])"),
-    ("DURATION", r"(?<![\w.:])\d{1,2}(?:[.:]\d{2})? ?(?:[ap]\.m\.|[ap]m\b)"),
-    ("DURATION", r"(?<![\w.:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\w:])"),
-    ("DATE_TIME", r"\b(?:in|of|since|from|until|summer|winter|born) \K['’]\d\d\b"),
+    ("DATE_TIME", r"(?<![\w./-])\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})(?![\w/-])", _ANY),
+    ("DATE_TIME", r"(?<![\w./-])\d{4}-\d\d-\d\d(?![\w/-])", _ANY),
+    ("DURATION", r"(?<![\w.:])\d{1,2}(?:[.:]\d{2})? ?(?:[ap]\.m\.|[ap]m\b)", _ANY),
+    ("DURATION", r"(?<![\w.:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\w:])", _ANY),
+    ("DATE_TIME", r"\b(?:in|of|since|from|until|summer|winter|born) \K['’]\d\d\b", _ANY),
     (
         "DATE_TIME",
         r"\b(?:on|by|until|since|from) the \K\d{1,2}(?:st|nd|rd|th)\b"
         r"(?! (?:floor|century|time|place|grade|day|of|row|line|page|edition|round|attempt))",
+        _ANY,
     ),
-    ("DURATION", rf"\b{_COUNTED}(?:['’]s?)?{_AND_MORE}(?![- ]old)\b"),
+    ("DURATION", rf"\b{_COUNTED}(?:['’]s?)?{_AND_MORE}(?![- ]old)\b", _UNIT_WORDS),
     # "aged seven, four and two": each of them.
     *(
         (
             "AGE",
             rf"\b(?:aged?|age of|aged about|aged approximately) (?:{_NUMBER}(?:,|,? and) ){{{n}}}"
             rf"\K{_NUMBER}(?: (?:years|months|weeks)(?! old))?\b",
+            frozenset({"age", "aged"}),
         )
         for n in range(5)
     ),
-    ("AGE", rf", (?:now|then|aged|only just) \K(?:\d{{1,2}}|{_NUMBER_WORD})\b(?![.,]\d)"),
-    ("AGE", r"(?<=\p{L}, )\d{1,2}(?=, (?:and|an?|was|who|of|is|from|the)\b)"),
+    ("AGE", rf", (?:now|then|aged|only just) \K(?:\d{{1,2}}|{_NUMBER_WORD})\b(?![.,]\d)", _ANY),
+    ("AGE", r"(?<=\p{L}, )\d{1,2}(?=, (?:and|an?|was|who|of|is|from|the)\b)", _ANY),
     (
         "AGE",
         rf"\b(?:is|was|am|I['’]m|turned|turning|turns) (?:now |then |"
         rf"only )?\K{NUMBER_WORDS.pattern}(?=[.,;!?](?!\d))",
+        _ANY,
     ),
-    ("AGE", rf"\b{_NUMBER}[- ](?:years?|months?|weeks?|days?)[- ](?:old|of age)\b"),
+    ("AGE", rf"\b{_NUMBER}[- ](?:years?|months?|weeks?|days?)[- ](?:old|of age)\b", _UNIT_WORDS),
     (
         "AGE",
         r"\b(?:I|he|she|who) (?:was|am|is) (?:now |then |only )?\K\d{1,2}"
         r"(?= (?:when|now|at the time|and|then)\b)",
+        _ANY,
     ),
     (
         "LOCATION",
         rf"\b(?:{'|'.join(vocabulary.COUNTRIES)}|Netherlands|Albania|Armenia|Azerbaijan|Belarus|"
         rf"Bosnia and Herzegovina|Kosovo|Liechtenstein|Luxembourg|Malta|Monaco|Montenegro|"
         rf"North Macedonia|San Marino|Slovenia|Czechia|Czech Republic)\b",
+        _ANY,
     ),
     (
         "AGE",
         r"\b(?:is|was|am|I['’]m|turned|turning|turns) (?:now |then |only )?"
         r"\K\d{1,2}(?=[.,;!?](?!\d)| today\b)",
+        _ANY,
     ),
-    ("AGE", r"(?<=\p{Lu}[\p{L}'’-]+, )\d{1,2}(?=,)"),
-    ("DATE_TIME", r"\b(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b"),
+    ("AGE", r"(?<=\p{Lu}[\p{L}'’-]+, )\d{1,2}(?=,)", _ANY),
+    ("DATE_TIME", r"\b(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b", _WEEKDAY_WORDS),
     (
         "LOCATION",
         r"\b(?!(?i:the|this|that|an?|our|my|your|his|her|on|in|at|of|to|every|each|one|next|same|"
         r"main|high"
         r"|down|off|across) )\p{Lu}[\p{L}'’-]+ "
         r"(?:Street|Road|Avenue|Lane|Boulevard|Terrace|Crescent)\b",
+        _STREET_WORDS,
     ),
     (
         "QUANTITY",
         rf"(?<![\w])(?:{_CURRENCY_CODE} ?|(?:DM|SFr\.?|FF|Fmk|Ptas?\.?|Lit\.?|kr\.?|ATS|öS) "
         rf"|(?:IR|US|C|A|NZ|HK|S|R|CA|AU)?[$€£₹] ?){_AMOUNT}(?!\w)",
+        _ANY,
     ),
     (
         "QUANTITY",
         rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD}) (?:(?:old|new) )?(?:[A-Z][a-z]+ ){{0,2}}"
         rf"(?:{_CURRENCY}|{_CURRENCY_CODE})\b"
         r"(?: \([A-Z]{3}\)| \((?:approximately|about|around|some|equivalent to) [^()\n]{1,40}\))?",
+        _CURRENCY_WORDS,
     ),
     (
         "QUANTITY",
         rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD})(?:(?: to | or |"
         rf"[-–]){_AMOUNT})? ?(?:{_MEASURE})(?!\w)",
+        _MEASURE_WORDS,
     ),
-    ("QUANTITY", rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{_CURRENCY_CODE})\)"),
-    ("QUANTITY", r"(?<![\w.,])\d+(?:[.,]\d+)?%"),
+    (
+        "QUANTITY",
+        rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{_CURRENCY_CODE})\)",
+        _CURRENCY_WORDS,
+    ),
+    ("QUANTITY", r"(?<![\w.,])\d+(?:[.,]\d+)?%", _ANY),
     # Shares, and pounds, shillings and pence.
-    ("QUANTITY", r"(?<![\w./§-])[1-9]\d?/[1-9]\d?(?![\w/]|[.,]\d)"),
+    ("QUANTITY", r"(?<![\w./§-])[1-9]\d?/[1-9]\d?(?![\w/]|[.,]\d)", _ANY),
     (
         "QUANTITY",
         r"\b(?:one|two|three|four|five)[ -](?:half|thirds?|quarters?|fifths?|sixths?|eighths?|"
         r"tenths?)\b",
+        _SHARE_WORDS,
     ),
-    ("QUANTITY", r"£\d{1,4} \d{1,2}s\.(?: \d{1,2}d\.)?"),
+    ("QUANTITY", r"£\d{1,4} \d{1,2}s\.(?: \d{1,2}d\.)?", _ANY),
     (
         "CODE",
         rf"{_NUMBERED}(?:nos?\.? ?)?\K{_PREFIX}\d+"
         r"(?:[:/.-](?-i:[A-Za-z]{0,3}-?\d+|[A-Z]{1,3}))+(?!\w)",
+        _ANY,
     ),
-    ("CODE", r"(?i)\b(?:nos?|number|ref)\.? \K(?-i:[A-Z]{0,4}[- ]?)\d{4,}(?![\w/])"),
-    ("CODE", r"(?<!\w)\p{Lu}{1,3}[ -]?\d{5,9}(?!\w)"),
+    ("CODE", r"(?i)\b(?:nos?|number|ref)\.? \K(?-i:[A-Z]{0,4}[- ]?)\d{4,}(?![\w/])", _ANY),
+    ("CODE", r"(?<!\w)\p{Lu}{1,3}[ -]?\d{5,9}(?!\w)", _ANY),
     # As courts number files: "4 Js 212/61", "III K 214/05".
     (
         "CODE",
         r"(?<!\w)(?:\d{1,4}|(?-i:[IVX]{1,5}))[ .](?-i:\p{Lu})\p{L}{0,4}\.? \d{1,6}/\d{2,4}(?!\w)",
+        _ANY,
     ),
-    ("CODE", r"\b(?:number|no\.|registration|plate|series|badge) \K\p{L}{1,3}-?\d{2,8}\b"),
+    ("CODE", r"\b(?:number|no\.|registration|plate|series|badge) \K\p{L}{1,3}-?\d{2,8}\b", _ANY),
     (
         "CODE",
         r"(?i)\b(?:parcels?|folios?|plots?|lots?|volumes?|entries|entry)(?: nos?\.?)? "
         r"\K\d+(?:/\d+)?(?:(?:,|,? and) \d+(?:/\d+)?){0,8}\b",
+        _PLOT_WORDS,
     ),
-    ("CODE", r"(?<![\w/.])\d{3,12}(?:/[A-Z]{0,3}-?\d{1,6}){1,4}(?![\w/])"),
+    ("CODE", r"(?<![\w/.])\d{3,12}(?:/[A-Z]{0,3}-?\d{1,6}){1,4}(?![\w/])", _ANY),
     (
         "CODE",
         r"\b(?:[Ff]light|[Bb]us|[Tt]rain|[Tt]ram)(?: no\.?|"
         r" number)? \K[A-Z]{0,3} ?\d{1,4}\b(?! (?:minutes|hours|times|days|people|passengers|"
         r"stops))",
+        frozenset({"flight", "bus", "train", "tram"}),
     ),
     (
         "DATE_TIME",
         r"\b(?:at |about |around |before |after |by |until )\K(?:noon|midnight|midday|dawn|dusk)\b",
+        frozenset(vocabulary.TIMES_OF_DAY),
     ),
 )
 
@@ -249,7 +295,7 @@ _CASED: tuple[Rule, ...] = (
 
 
 _RULES = (
-    *(Rule(kind=kind, pattern=pattern, reads_capitals=False) for kind, pattern in _PATTERNS),
+    *(Rule(kind=k, pattern=p, words=w, reads_capitals=False) for k, p, w in _PATTERNS),
     *PEOPLE,
     *_CASED,
     *SHORT_NAMES,
@@ -278,7 +324,7 @@ class QuasiPatternRecognizer(LocalRecognizer):
     """Finds what identifies together with a name, by patterns; see `is_about_somebody`."""
 
     def __init__(self, timeout: float) -> None:
-        kinds = {kind for kind, _ in _PATTERNS} | {"DEMOGRAPHIC", "ORGANIZATION", "PERSON"}
+        kinds = {rule.kind for rule in _RULES} | {"DEMOGRAPHIC", "ORGANIZATION", "PERSON"}
         super().__init__(supported_entities=sorted(kinds), supported_language="en", name=QUASI)
         self._timeout = timeout
 

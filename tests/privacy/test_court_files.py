@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from recollect.services.privacy import Deidentifier
@@ -10,7 +13,8 @@ from recollect.services.privacy.finding import Finding
 from recollect.services.privacy.occurrences import occurrences
 from recollect.services.privacy.policy import load_policy
 from recollect.services.privacy.quasi_bodies import is_court_file
-from recollect.services.privacy.quasi_patterns import QuasiPatternRecognizer
+from recollect.services.privacy.quasi_patterns import _RULES, QuasiPatternRecognizer
+from recollect.services.privacy.quasi_people import IN_COURT
 from recollect.services.privacy.quasi_rule import words_of
 
 RECOGNIZER = QuasiPatternRecognizer(timeout=5.0)
@@ -112,6 +116,21 @@ def test_a_file_of_a_court_is_known_by_its_words() -> None:
 def test_trades_count_there_with_the_words_before_them() -> None:
     assert ("DEMOGRAPHIC", "prison governor") in found(f"{COURT}He met the prison governor.")
     assert not found("He met the prison governor.")
+
+
+WRITTEN = Path(__file__).parents[2] / "bench" / "data"
+
+
+def test_what_a_rule_is_not_tried_on_it_finds_nothing_in() -> None:
+    texts = [
+        json.loads(line)["text"]
+        for path in sorted(WRITTEN.glob("written_*_dev.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(texts) > 200
+    for rule in (*_RULES, *IN_COURT):
+        passed_over = [text for text in texts if not rule.may_match(words_of(text))]
+        assert not [s for text in passed_over for s in rule.spans(text, 0, 5.0)], rule.pattern
 
 
 @pytest.mark.parametrize(
