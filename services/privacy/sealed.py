@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 import regex
@@ -20,6 +21,7 @@ from .gates import ENDINGS_BEFORE_NUMBER, PATTERN_GATES
 from .text_index import TextIndex, matches_at
 
 _FEW_CHARACTERS = 2
+_EVERYWHERE = ((0, None),)
 _REACHES = (24, 48, 104)
 _NUMS_DIGITS = (1, 2, 4, 6, 8, 10)
 """Patterns of about the same reach, with about as many digits, share what they see of a text."""
@@ -58,49 +60,45 @@ class SealedRegex:
         """Beginnings of matches of which `spans` must be told the places."""
         return self.anchor if self._at_beginnings else Anchor()
 
-    def spans(self, index: TextIndex[Any]) -> Iterator[tuple[int, int]]:
+    def spans(self, index: TextIndex[Any]) -> Sequence[tuple[int, int]]:
         """Start and end of what `finditer` finds, tried only where the pattern can match."""
         if index.num_digits < self.anchor.num_digits:
-            return
+            return ()
         if self._endings and not index.has_before_number(self._endings):
-            return
+            return ()
         if self._gate is not None and self._gate.search(index.text) is None:
-            return
+            return ()
         if self._at_beginnings:
-            yield from self._spans_at(index, index.places.get(self, ()))
-        elif self._reach is None:
-            for match in self._matches(index.text):
-                yield match.span()
-        else:
-            for start, end in index.near_digits(self._num_digits, self._reach):
-                for match in self._matches(index.text, start, end):
-                    yield match.span()
+            places = index.places.get(self)
+            return self._spans_at(index.text, places) if places else ()
+        if self._reach is None:
+            return [match.span() for match in self._matches(index.text, _EVERYWHERE)]
+        stretches = index.near_digits(self._num_digits, self._reach)
+        return [match.span() for match in self._matches(index.text, stretches)] if stretches else ()
 
-    def _spans_at(self, index: TextIndex[Any], places: Sequence[int]) -> Iterator[tuple[int, int]]:
-        if not places:
-            return
+    def _spans_at(self, text: str, places: Sequence[int]) -> list[tuple[int, int]]:
         try:
-            for match in matches_at(self._compiled, index.text, places, time_left(self._seconds)):
-                yield match.span()
+            matches = matches_at(self._compiled, text, places, time_left(self._seconds))
+            return [match.span() for match in matches]
         except TimeoutError:
             step_ran_out()
             raise PatternTimeout from None
 
-    def finditer(
-        self,
-        text: str,
-        timeout: float | None = None,
-    ) -> Iterator[regex.Match[str]]:
+    def finditer(self, text: str, timeout: float | None = None) -> Iterator[regex.Match[str]]:
         """Matches in the text, within our own limits instead of the given one."""
         if self._gate is None or self._gate.search(text) is not None:
-            yield from self._matches(text)
+            yield from self._matches(text, _EVERYWHERE)
 
     def _matches(
-        self, text: str, start: int = 0, end: int | None = None
+        self, text: str, stretches: Iterable[tuple[int, int | None]]
     ) -> Iterator[regex.Match[str]]:
-        """Matches between two places of the text, whatever its gate says."""
+        """Matches in stretches of the text, within one limit, whatever its gate says."""
+        gives_up = monotonic() + time_left(self._seconds)
         try:
-            yield from self._compiled.finditer(text, start, end, timeout=time_left(self._seconds))
+            for start, end in stretches:
+                # Never nothing: to `regex` that means no limit.
+                seconds = max(gives_up - monotonic(), 1e-3)
+                yield from self._compiled.finditer(text, start, end, timeout=seconds)
         except TimeoutError:
             step_ran_out()
             raise PatternTimeout from None
