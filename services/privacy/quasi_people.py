@@ -136,7 +136,8 @@ PEOPLE: tuple[Rule, ...] = (
     ),
     Rule(
         kind="PERSON",
-        pattern=rf"\b{alternatives((*_RANKS, *_TITLES))}\.? \K{_NAME}(?:[ -]{_NAME}){{0,2}}",
+        pattern=rf"\b(?:{alternatives((*_RANKS, *_TITLES))}|(?:Rev|Fr)\.) "
+        rf"\K{_NAME}(?:[ -]{_NAME}){{0,2}}",
         words=_lower((*_RANKS, *_TITLES)),
     ),
     Rule(
