@@ -21,6 +21,7 @@ from .occurrences import title_before
 from .quasi_bodies import BODY, SHORT_NAMES, is_court_file, is_nobodys, unknown_names
 from .quasi_people import IN_COURT, PEOPLE, descriptions
 from .quasi_rule import Rule, words_of
+from .quasi_times import TIMES
 from .spelled import NUMBER_WORDS
 
 QUASI = "QuasiPatterns"
@@ -254,7 +255,7 @@ _PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
     ),
     (
         "DATE_TIME",
-        r"\b(?:at |about |around |before |after |by |until )\K(?:noon|midnight|midday|dawn|dusk)\b",
+        r"\b(?:noon|midnight|midday|dawn|dusk)\b",
         frozenset(vocabulary.TIMES_OF_DAY),
     ),
 )
@@ -296,6 +297,7 @@ _CASED: tuple[Rule, ...] = (
 
 _RULES = (
     *(Rule(kind=k, pattern=p, words=w, reads_capitals=False) for k, p, w in _PATTERNS),
+    *TIMES,
     *PEOPLE,
     *_CASED,
     *SHORT_NAMES,

@@ -15,7 +15,7 @@ from .bridges import LEAD_OF_DATE
 from .draw import Draw
 from .spelled import NUMBER_WORDS, number_of, words_of_number
 from .standins_quasi import PART, like, make_amount
-from .vocabulary import FEASTS, MONTHS, TIMES_OF_DAY
+from .vocabulary import DECADES, FEASTS, MONTHS, ORDINALS, SEASONS, TIMES_OF_DAY
 
 _WHOLE = (
     "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y",
@@ -91,17 +91,26 @@ def make_time(value: str, draw: Draw) -> str:
 
 
 _CLOCK = regex.compile(
-    r"(?<!\d)\d{1,2}(?:[:.]\d\d){1,2}(?!\d)|(?<!\d)\d{1,2}(?= ?[ap]\.?m)", regex.I
+    r"(?<!\d)\d{1,2}(?:[:.h]\d\d){1,2}(?!\d)|(?<!\d)\d{1,2}(?= ?[ap]\.?m)"
+    r"|(?<!\d)\d{4}(?= ?h(?:rs|ours)?\b)",
+    regex.I,
 )
 
 
 def _other_time(written: str, draw: Draw, seed: str, *, halves: bool = False) -> str:
     """Another time of day; of one of two halves of a day, an hour from 1 to 12."""
     hour = str(1 + draw.number(seed, 12, "hour") if halves else draw.number(seed, 24, "hour"))
-    marks = regex.findall(r"[:.]", written)
+    if len(written) == 4 and written.isdigit():
+        return f"{hour:0>2}{draw.number(seed, 60, 'minute'):02d}"
+    marks = regex.findall(r"[:.hH]", written)
     rest = "".join(f"{mark}{draw.number(seed, 60, str(i)):02d}" for i, mark in enumerate(marks))
-    width = len(regex.split(r"[:.]", written)[0])
+    width = len(regex.split(r"[:.hH]", written)[0])
     return (hour if halves else hour.zfill(width)) + rest
+
+
+def _like_day(written: str, day: int) -> str:
+    """A day of the month, with a nought before it where the old one had one."""
+    return str(day).zfill(len(written) if written.startswith("0") else 1)
 
 
 def _moved(value: str, draw: Draw, days: int, years: int) -> str:
@@ -120,7 +129,7 @@ def _moved(value: str, draw: Draw, days: int, years: int) -> str:
         if match["year"] and value[match.end() : match.end() + 1] in {"s", "S"}:
             return str(int(piece) + (10 if days > 0 else -10))
         if match["number"]:
-            return str(1 + draw.number(seed, 28, label)).zfill(min(len(piece), 2))
+            return _like_day(piece, 1 + draw.number(seed, 28, label))
         return _moved_parts(piece, draw)
 
     whole = _moved_date(value, days, years)
@@ -206,10 +215,12 @@ def _moved_parts(value: str, draw: Draw) -> str:
             new = draw.choice(seed, others, label)
             return like(part, new if len(part) > 3 or part.lower() == "may" else new[:3])
         if not part.isdigit():
-            return part
+            pool = next((pool for pool in _POOLS if part.lower() in pool), ())
+            others = [word for word in pool if word != part.lower()]
+            return like(part, draw.choice(seed, others, label)) if others else part
         if len(part) == 4:
             return str(max(1000, int(part) + (1 if draw.days() > 0 else -1)))
-        return str(1 + draw.number(seed, 28, label)).zfill(min(len(part), 2))
+        return _like_day(part, 1 + draw.number(seed, 28, label))
 
     new = str(PART.sub(part_for, value))
     if new != value:
@@ -217,6 +228,9 @@ def _moved_parts(value: str, draw: Draw) -> str:
     pool = TIMES_OF_DAY if seed in TIMES_OF_DAY else MONTHS if seed in _MONTH_NAMES else FEASTS
     return like(value, draw.choice(seed, pool))
 
+
+# Words of a date that may be others; of a number in two words, its first is no day's.
+_POOLS = (SEASONS, DECADES, tuple(word for word in ORDINALS if "-" not in word), TIMES_OF_DAY)
 
 TIME_MAKERS: dict[str, Callable[[str, Draw], str]] = {
     "AGE": make_age,

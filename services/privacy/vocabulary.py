@@ -111,3 +111,11 @@ Christmas Eve, Christmas Day, Boxing Day, New Year's Eve, Easter Monday, Good Fr
 Midsummer Day, All Saints' Day, Epiphany, Ascension Day, Palm Sunday
 """)
 TIMES_OF_DAY = words("noon, midnight, midday, dawn, dusk")
+SEASONS = words("spring, summer, autumn, winter")
+DECADES = words("twenties, thirties, forties, fifties, sixties, seventies, eighties, nineties")
+ORDINALS = words("""
+first, second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth,
+thirteenth, fourteenth, fifteenth, sixteenth, seventeenth, eighteenth, nineteenth, twentieth,
+twenty-first, twenty-second, twenty-third, twenty-fourth, twenty-fifth, twenty-sixth,
+twenty-seventh, twenty-eighth, twenty-ninth, thirtieth, thirty-first
+""")

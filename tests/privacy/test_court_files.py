@@ -121,6 +121,40 @@ def test_trades_count_there_with_the_words_before_them() -> None:
 WRITTEN = Path(__file__).parents[2] / "bench" / "data"
 
 
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("the fifth of March", "DATE_TIME"), ("thirtieth of June", "DATE_TIME"),
+        ("spring 2011", "DATE_TIME"), ("summer of '69", "DATE_TIME"),
+        ("the late eighties", "DATE_TIME"), ("last Tuesday", "DATE_TIME"),
+        ("Sept 11", "DATE_TIME"), ("10-10-'81", "DATE_TIME"), ("week 34", "DATE_TIME"),
+        ("Thanksgiving", "DATE_TIME"), ("noon", "DATE_TIME"), ("half past nine", "DURATION"),
+        ("3 o'clock", "DURATION"), ("09h00", "DURATION"), ("0900 hrs", "DURATION"),
+        ("21:30", "DURATION"),
+    ],
+)  # fmt: skip
+def test_dates_and_times_in_words_are_found_and_become_others(written: str, kind: str) -> None:
+    text = f"Ms Rosalind Yel was seen there, {written}, by Mr Orhan Kurt."
+    assert (kind, written) in found(text)
+    told = {r.original: r.surrogate for r in DEIDENTIFIER.preview(text).replacements}
+    assert told[written] != written
+    # Of the same form: as many words, of the same signs.
+    assert len(told[written].split()) == len(written.split()) or written == "Thanksgiving"
+
+
+@pytest.mark.parametrize("text", ["the second of them", "a week of rain", "half of three", "1h5"])
+def test_words_of_time_alone_are_none(text: str) -> None:
+    assert not found(f"He wrote {text} down.")
+
+
+def test_a_day_has_a_nought_before_it_only_where_it_had_one() -> None:
+    text = "Ms Rosalind Yel came on the 14th, and left at 09h00."
+    told = {r.original: r.surrogate for r in DEIDENTIFIER.preview(text).replacements}
+    assert not told["14th"].startswith("0")
+    hour, minute = map(int, told["09h00"].split("h"))
+    assert hour < 24 and minute < 60
+
+
 def test_what_a_rule_is_not_tried_on_it_finds_nothing_in() -> None:
     texts = [
         json.loads(line)["text"]
