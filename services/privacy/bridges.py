@@ -21,6 +21,8 @@ _WITHIN_BODY = regex.compile(
     r"(?: the| la| les| los| las)?) "
 )
 _WITHIN_NAME = regex.compile(r",? \(?(?:née|nee|né|born|formerly|alias|a\.k\.a\.|aka) ")
+_WITHIN_DATE = regex.compile(r",? (?:at|on|around|by|from|@|[-–])? ?")
+_CLOCK = regex.compile(r"\d{1,2}[:.]\d\d(?::\d\d)?")
 _WORD_BEFORE = regex.compile(r"(?<![\p{L}\p{M}'’-])(\p{Lu}[\p{L}\p{M}]+) $")
 _LONGEST_WORD = 24
 _ASKING = frozenset({"will", "may"})
@@ -47,7 +49,7 @@ def bridged(findings: Sequence[Finding], text: str) -> list[Finding]:
     for finding in findings:
         last = joined[-1] if joined else None
         if last is not None and _are_one(last, finding, text):
-            kind = "ORGANIZATION" if last.entity_type in _BODIES else last.entity_type
+            kind = _kind_of_both(last, finding)
             score = max(last.score, finding.score)
             joined[-1] = replace(last, entity_type=kind, end=finding.end, score=score)
         else:
@@ -55,9 +57,20 @@ def bridged(findings: Sequence[Finding], text: str) -> list[Finding]:
     return joined
 
 
+def _kind_of_both(first: Finding, second: Finding) -> str:
+    if first.entity_type in _BODIES:
+        return "ORGANIZATION"
+    return "DATE_TIME" if second.entity_type == "DATE_TIME" else first.entity_type
+
+
 def _are_one(first: Finding, second: Finding, text: str) -> bool:
     between = text[first.end : second.start]
     kinds = {first.entity_type, second.entity_type}
+    if kinds == {"DATE_TIME", "DURATION"}:
+        # "6 November 2025 at 14:40"; a duration is no time of day.
+        clock = first if first.entity_type == "DURATION" else second
+        is_clock = _CLOCK.fullmatch(text, clock.start, clock.end) is not None
+        return is_clock and _WITHIN_DATE.fullmatch(between) is not None
     if kinds == {"PERSON"}:
         return _WITHIN_NAME.fullmatch(between) is not None
     # A body in a town is two; a town in whose name there is a small word is one.

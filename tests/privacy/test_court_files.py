@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,17 @@ def test_small_words_within_a_name_are_bridged(
 ) -> None:
     (one,) = bridged([finding(kind, text, first), finding(kind, text, second)], text)
     assert (one.entity_type, text[one.start : one.end]) == (kind, whole)
+
+
+def test_a_date_and_its_time_of_day_are_one() -> None:
+    text = "Ms Rosalind Yel came on Thursday 6 November 2025 at 14:40, for two hours on 7 May 2025."
+    told = {r.original: r.surrogate for r in DEIDENTIFIER.preview(text).replacements}
+    new = told["Thursday 6 November 2025 at 14:40"]
+    day, _, clock = new.rpartition(" at ")
+    # The day of the week is the date's own, as it was.
+    assert datetime.strptime(day, "%A %d %B %Y").strftime("%A") == day.split()[0]
+    assert datetime.strptime(clock, "%H:%M")
+    assert "two hours" in told
 
 
 def test_two_people_stay_two() -> None:
