@@ -81,10 +81,17 @@ SHORT_NAMES: tuple[Rule, ...] = (
         words=frozenset(word.lower() for word in _NUMBERED_BODIES),
     ),
     Rule(
+        kind="ORGANIZATION",
+        pattern=rf"\b(?i:{'|'.join(_NUMBERED_BODIES)}) (?i:no\.|number|№) ?\d{{1,5}}\b",
+        words=frozenset(word.lower() for word in _NUMBERED_BODIES),
+        reads_capitals=False,
+    ),
+    Rule(
         kind="LOCATION",
         pattern=rf"\b(?i:{'|'.join(_NUMBERED_PLACES)}),? (?:(?i:no\.?|number|№) ?"
         r"[A-Z]{0,2}-?\d{1,5}[A-Za-z]?(?:/\d{1,4})?|[A-Z]{1,2}-?\d{1,4})(?!\w)",
         words=frozenset(_NUMBERED_PLACES),
+        reads_capitals=False,
     ),
     Rule(
         kind="LOCATION",

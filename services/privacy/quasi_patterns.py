@@ -82,13 +82,13 @@ _PREFIX = r"(?-i:\p{Lu}{0,4}[-/. ]?)"
 
 _FEAST = (
     r"(?:Christmas|New Year['’]s|Easter|Whit|Midsummer)(?: (?:Eve|Day|Monday|Sunday))?|"
-    r"Good Friday|Boxing Day|"
-    r"All (?:Saints|Souls)['’]?(?: Day)?|Ash Wednesday|Palm Sunday|Ascension Day|"
-    r"(?:the )?Assumption|Epiphany|"
-    r"Pentecost|Ramadan|Eid(?: al-\p{L}+)?|Yom Kippur|Passover|Hanukkah|Diwali|"
-    r"(?:St|Saint) \p{Lu}\p{L}+(?:['’]s?)? (?:Day|Eve)|\p{Lu}\p{L}+(?:['’]s?) (?:Day|Eve)|"
-    r"\p{Lu}\p{L}+(?: \p{Lu}\p{L}+)? Day"
+    r"(?:Good|Black) Friday|Boxing Day|All (?:Saints|Souls)['’]?(?: Day)?|Ash Wednesday|"
+    r"Palm Sunday|Ascension Day|(?:Mother|Father|Valentine|Bastille|"
+    r"Independence|Labou?r|Martyr)s?['’]?s? Day|"
+    r"(?:the )?Assumption|Epiphany|Pentecost|Ramadan|Eid(?: al-\p{L}+)?|Yom Kippur|Passover|"
+    r"Hanukkah|Diwali|(?:St|Saint)\.? \p{L}+(?:['’]s?)? (?:Day|Eve)"
 )
+_OTHER_FEAST = r"\p{Lu}\p{L}+(?:['’]s?) (?:Day|Eve)|\p{Lu}\p{L}+(?: \p{Lu}\p{L}+)? Day"
 _FEAST_TEXT = """
 christmas year easter whit midsummer friday boxing all ash palm ascension assumption epiphany
 pentecost ramadan eid yom passover hanukkah diwali day eve
@@ -277,6 +277,12 @@ _CASED: tuple[Rule, ...] = (
         kind="DATE_TIME",
         pattern=rf"\b(?:the eve of (?:the )?)?(?:{_FEAST})(?:,? {_YEAR})?(?!\w)",
         words=_FEAST_WORDS,
+        reads_capitals=False,
+    ),
+    Rule(
+        kind="DATE_TIME",
+        pattern=rf"\b(?:{_OTHER_FEAST})(?:,? {_YEAR})?(?!\w)",
+        words=frozenset({"day", "eve"}),
     ),
     Rule(
         kind="PERSON",
@@ -350,8 +356,9 @@ class QuasiPatternRecognizer(LocalRecognizer):
     def _in_any_case(self, calm: str, titled: str) -> Iterator[tuple[str, int, int]]:
         """What lines without capitals, or of nothing else, hold: letters tell nothing there."""
         words = words_of(calm)
-        rules = [rule for rule in _RULES if not rule.reads_capitals]
-        yield from self._by_rules(rules, calm, words, regex.IGNORECASE)
+        rules = (*_RULES, *(IN_COURT if is_court_file(words) else ()))
+        caseless_rules = (rule for rule in rules if not rule.reads_capitals)
+        yield from self._by_rules(caseless_rules, calm, words, regex.IGNORECASE)
         for described in descriptions(re.IGNORECASE).finditer(calm):
             yield "DEMOGRAPHIC", *described.span()
         # All words look like names now: the small ones end them as they do elsewhere.

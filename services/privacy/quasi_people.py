@@ -147,12 +147,14 @@ PEOPLE: tuple[Rule, ...] = (
         words=_lower(_ILLNESSES),
         endings=_ILL_ENDINGS,
         num_modifiers=2,
+        reads_capitals=False,
     ),
     Rule(
         kind="DEMOGRAPHIC",
         pattern=rf"\b(?:{'|'.join(_HURT)}) [\p{{Ll}}-]+(?: (?:bone|leg|arm|wrist|joint))?"
         r"(?![\p{L}-])",
         words=_lower(_HURT),
+        reads_capitals=False,
     ),
     Rule(
         kind="DEMOGRAPHIC",
@@ -176,18 +178,21 @@ PEOPLE: tuple[Rule, ...] = (
         pattern=rf"\b(?:{'|'.join(sorted(_STANDINGS, key=len, reverse=True))})\b"
         r"(?: (?:of|with) \w+ (?:minor )?children)?",
         words=_FIRST_WORDS,
+        reads_capitals=False,
     ),
     Rule(
         kind="DEMOGRAPHIC",
         pattern=r"\b(?:first|second|third|fourth|former|common-law|ex-) ?(?:wife|husband|spouse)\b"
         r"|\bsingle (?:mother|father)(?: of \w+)?|\b(?:eldest|oldest|youngest) of \w+ children",
         words=frozenset({"wife", "husband", "spouse", "single", "children"}),
+        reads_capitals=False,
     ),
     Rule(
         kind="DEMOGRAPHIC",
         pattern=r"\b(?:[\p{Ll}-]+ )?(?:intellectual|mental|physical|learning|\p{Ll}+-degree) "
         r"disabilit(?:y|ies)\b|\b(?:almost|partially|totally) (?:blind|deaf)\b",
         words=frozenset({"disability", "disabilities", "blind", "deaf"}),
+        reads_capitals=False,
     ),
 )
 IN_COURT: tuple[Rule, ...] = (
@@ -197,6 +202,7 @@ IN_COURT: tuple[Rule, ...] = (
         pattern=rf"(?<=[\p{{L}}-] )(?:{'|'.join(_TRADES)}|\p{{Ll}}{{3,12}}ologist)s?(?![\p{{L}}-])"
         r"(?: of the [\p{Ll}-]+(?: [\p{Ll}-]+)?(?= (?:of|in|at|for)\b|[,.;)]))?",
         num_modifiers=2,
+        reads_capitals=False,
     ),
     Rule(kind="PERSON", pattern=r"(?<![\p{L}\d.'’-])[XYZ](?![\p{L}\d'’-]|\.)"),
 )

@@ -86,20 +86,20 @@ def _slow() -> PatternRecognizer:
 
 
 def _counting(original: Callable[..., Iterator[Any]]) -> Any:
-    """`SealedRegex.finditer`, whose time-outs are counted."""
+    """`SealedRegex._matches`, whose time-outs are counted."""
 
-    def finditer(self: Any, text: str, timeout: float | None = None) -> Iterator[Any]:
+    def matches(self: Any, text: str, stretches: Any) -> Iterator[Any]:
         try:
-            yield from original(self, text, timeout)
+            yield from original(self, text, stretches)
         except sealed.PatternTimeout:
             hit("zqtimeout")
             raise
 
-    return finditer
+    return matches
 
 
 def _tagging(original: Callable[..., Any]) -> Any:
-    """`Tagger._embedded`, which fails, or whose numbers are none."""
+    """`Tagger._of_words`, which fails, or whose numbers are none."""
 
     def embedded(self: Any, words: Any) -> Any:
         answer = original(self, words)
@@ -149,8 +149,8 @@ def install() -> None:
     own = recognizers.own_recognizers
     patches: list[tuple[Any, str, Any]] = [
         (detector, "own_recognizers", lambda: [*own(), _slow(), _Astray()]),
-        (sealed.SealedRegex, "finditer", _counting(sealed.SealedRegex.finditer)),
-        (Tagger, "_embedded", _tagging(Tagger._embedded)),
+        (sealed.SealedRegex, "_matches", _counting(sealed.SealedRegex._matches)),
+        (Tagger, "_of_words", _tagging(Tagger._of_words)),
         (Surrogates, "stand_in", _standing_in(Surrogates.stand_in)),
     ]
     for owner, attribute, patched in patches:
