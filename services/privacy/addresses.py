@@ -44,7 +44,17 @@ _OF = (
     r"d['’]) ?){0,3}"
 )
 _NAME = rf"{_OF}\p{{Lu}}[\p{{L}}'’.-]*(?: {_OF}\p{{Lu}}[\p{{L}}'’.-]*){{0,4}}"
+_CODE = r"(?:\d{4,6}|\d{3} \d{2})"
 _CONTINENTAL = (
+    # "Sankt Olavs gate 3, 0165 Oslo", "Ermou 15, Athens 105 63".
+    Pattern(
+        "street, code and town",
+        r"(?<![\p{L}'’-])\p{Lu}[\p{L}.'’-]{1,25}+(?: \p{L}[\p{L}.'’-]{1,25}+){0,3} "
+        r"\d{1,4}(?:/\d{1,4})?(?: ?[A-Za-z](?: \d{1,3})?)?, "
+        rf"(?:(?:[A-Z]{{1,2}}-)?{_CODE} \p{{Lu}}[\p{{L}}-]{{1,25}}+(?: \d{{1,2}}\b)?"
+        rf"|\p{{Lu}}[\p{{L}}-]{{1,25}}+,? {_CODE})(?![\w-])",
+        0.6,
+    ),
     Pattern(
         "germanic street",
         r"\b\p{Lu}[\p{L}'’.-]*(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|damm|ufer|chaussee|"

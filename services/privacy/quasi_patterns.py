@@ -18,9 +18,10 @@ from . import vocabulary
 from .deadline import time_left
 from .finding import Finding
 from .occurrences import title_before
+from .quasi_amounts import AMOUNTS, NUMBER_WORD
 from .quasi_bodies import BODY, SHORT_NAMES, is_court_file, is_nobodys, unknown_names
 from .quasi_people import IN_COURT, PEOPLE, descriptions
-from .quasi_rule import Rule, words_of
+from .quasi_rule import Rule, with_plurals, words_of
 from .quasi_times import TIMES
 from .spelled import NUMBER_WORDS
 
@@ -37,12 +38,7 @@ _ENOUGH = 3
 """Different values of these types that make a text one about somebody."""
 
 
-def _with_plurals(singulars: str) -> frozenset[str]:
-    return frozenset(word + ending for word in singulars.split() for ending in ("", "s"))
-
-
-_NUMBER_WORD = rf"(?:{NUMBER_WORDS.pattern}|a hundred|several hundred)"
-_NUMBER = rf"(?:\d{{1,3}}(?:[.,]\d+)?|{_NUMBER_WORD})"
+_NUMBER = rf"(?:\d{{1,3}}(?:[.,]\d+)?|{NUMBER_WORD})"
 _MONTH = rf"(?:{'|'.join(vocabulary.MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"
 _YEAR = r"(?:1[89]\d\d|20[0-3]\d)"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
@@ -52,26 +48,6 @@ _PART_OF_YEAR = (
     r"|winter|fall) of)[ -]?)?"
 )
 _UNIT = r"(?:years?|months?|weeks?|days?|hours?|minutes?|nights?)"
-_CURRENCY_CODE = (
-    r"(?:EUR|USD|GBP|CHF|PLN|TRL|TRY|RUB|RUR|UAH|HUF|CZK|SKK|RON|ROL|BGN|BGL|SEK|NOK|DKK|"
-    r"FIM|ATS|DEM|FRF|ITL|ESP|PTE|GRD|MDL|GEL|AMD|AZN|HRK|RSD|MKD|INR|Rs\.?|JPY|CAD|AUD|"
-    r"NLG|BEF|IEP|LTL|LVL|EEK|SIT|BAM|ALL|LUF|MTL|CYP|ISK|CNY|BRL|ZAR|MXN)"
-)
-_CURRENCY = (
-    r"(?:euros?|dollars?|pounds(?: sterling)?|francs?|marks?|kronor|kroner|zlotys?|"
-    r"roubles?|rubles?|liras?|lire|lei|leva|levs?|forints?|hryvnias?|denars?|dinars?|"
-    r"rupees?|yen|yuan|pesetas?|escudos?|drachmas?|crowns?|korunas?|schillings?|shillings?|"
-    r"guilders?|markkas?|litai|lats|tolars?|kunas?|marka|manats?|drams?|rand|pesos?|reais|dirhams?)"
-)
-_AMOUNT = (
-    r"(?<!\d[ ,.])\d{1,3}(?:[ ,.]\d{3}){0,4}+(?:[.,]\d{1,2})?(?: (?:million|billion|thousand))?"
-)
-_MEASURE = (
-    r"(?:kg|kilograms?|grams?|g|kilos?|pounds|lbs|tonnes|km|kilometres|miles|metres|"
-    r"hectares|acres|dön[üu]ms?|dunams?|litres|square (?:metres|kilometres|feet)|sq\.? ?m|m2|m²|"
-    r"cubic metres|cm|centimetres|mm|millimetres|feet|inches|yards|pages|per ?cent|percent)"
-)
-
 _SEVERAL_DAYS = rf"{_DAY}(?:(?:, {_DAY}){{0,4}},? (?:and|or|to|-|–) {_DAY})?"
 _AND_MORE = rf"(?:(?:,| and|, and)? {_NUMBER} {_UNIT}(?:['’]s?)?){{0,3}}"
 _COUNTED = rf"{_NUMBER}(?: and a half)?[ -](?:(?:consecutive|calendar|working|full) )?{_UNIT}"
@@ -102,21 +78,10 @@ _ANY: frozenset[str] = frozenset()
 _MONTH_WORDS = frozenset(
     short for month in vocabulary.MONTHS for short in (month.lower(), month[:3].lower(), "sept")
 )
-_UNIT_WORDS = _with_plurals("year month week day hour minute night")
-_CURRENCY_WORDS = _with_plurals(
-    "euro dollar pound sterling franc mark kronor kroner zloty rouble ruble lira lire lei leva lev "
-    "forint hryvnia denar dinar rupee yen yuan peseta escudo drachma crown koruna schilling "
-    "shilling guilder markka litai lats tolar kuna marka manat dram rand peso reais dirham"
-) | frozenset(regex.findall(r"[a-z]+", _CURRENCY_CODE.lower()))
-_MEASURE_WORDS = _with_plurals(
-    "kg kilogram gram g kilo lbs pound tonne km kilometre mile metre hectare acre dönüm dönum "
-    "donüm donum dunam litre square sq m cubic cm centimetre mm millimetre feet inche yard page "
-    "per percent cent"
-)
-_PLOT_WORDS = _with_plurals("parcel folio plot lot volume entry") | {"entries"}
+_UNIT_WORDS = with_plurals("year month week day hour minute night")
+_PLOT_WORDS = with_plurals("parcel folio plot lot volume entry") | {"entries"}
 _STREET_WORDS = frozenset({"street", "road", "avenue", "lane", "boulevard", "terrace", "crescent"})
-_SHARE_WORDS = _with_plurals("half third quarter fifth sixth eighth tenth")
-_WEEKDAY_WORDS = _with_plurals("monday tuesday wednesday thursday friday saturday sunday")
+_WEEKDAY_WORDS = with_plurals("monday tuesday wednesday thursday friday saturday sunday")
 _PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
     (
         "DATE_TIME",
@@ -152,7 +117,7 @@ _PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
         )
         for n in range(5)
     ),
-    ("AGE", rf", (?:now|then|aged|only just) \K(?:\d{{1,2}}|{_NUMBER_WORD})\b(?![.,]\d)", _ANY),
+    ("AGE", rf", (?:now|then|aged|only just) \K(?:\d{{1,2}}|{NUMBER_WORD})\b(?![.,]\d)", _ANY),
     ("AGE", r"(?<=\p{L}, )\d{1,2}(?=, (?:and|an?|was|who|of|is|from|the)\b)", _ANY),
     (
         "AGE",
@@ -190,40 +155,19 @@ _PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
         r"(?:Street|Road|Avenue|Lane|Boulevard|Terrace|Crescent)\b",
         _STREET_WORDS,
     ),
+    ("AGE", r"(?<![\w.,/])\d{1,2} ?(?:yo|y/o|yrs?(?: old)?)(?!\w)", _ANY),
     (
-        "QUANTITY",
-        rf"(?<![\w])(?:{_CURRENCY_CODE} ?|(?:DM|SFr\.?|FF|Fmk|Ptas?\.?|Lit\.?|kr\.?|ATS|öS) "
-        rf"|(?:IR|US|C|A|NZ|HK|S|R|CA|AU)?[$€£₹] ?){_AMOUNT}(?!\w)",
+        "AGE",
+        r"(?<![\w.,/])[1-9]\d ?(?-i:[MF])(?![\w/])|"
+        r"(?<!\w)(?-i:[MF]), ?\K[1-9]\d(?![\w/.])",
         _ANY,
     ),
     (
-        "QUANTITY",
-        rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD}) (?:(?:old|new) )?(?:[A-Z][a-z]+ ){{0,2}}"
-        rf"(?:{_CURRENCY}|{_CURRENCY_CODE})\b"
-        r"(?: \([A-Z]{3}\)| \((?:approximately|about|around|some|equivalent to) [^()\n]{1,40}\))?",
-        _CURRENCY_WORDS,
+        "AGE",
+        r"\b(?:in|of) (?:his|her|their|my) (?:early|mid|late)?[- ]?"
+        rf"\K(?:{'|'.join(vocabulary.DECADES)}|[1-9]0['’]?s)\b",
+        _ANY,
     ),
-    (
-        "QUANTITY",
-        rf"(?<![\w.,])(?:{_AMOUNT}|{_NUMBER_WORD})(?:(?: to | or |"
-        rf"[-–]){_AMOUNT})? ?(?:{_MEASURE})(?!\w)",
-        _MEASURE_WORDS,
-    ),
-    (
-        "QUANTITY",
-        rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{_CURRENCY_CODE})\)",
-        _CURRENCY_WORDS,
-    ),
-    ("QUANTITY", r"(?<![\w.,])\d+(?:[.,]\d+)?%", _ANY),
-    # Shares, and pounds, shillings and pence.
-    ("QUANTITY", r"(?<![\w./§-])[1-9]\d?/[1-9]\d?(?![\w/]|[.,]\d)", _ANY),
-    (
-        "QUANTITY",
-        r"\b(?:one|two|three|four|five)[ -](?:half|thirds?|quarters?|fifths?|sixths?|eighths?|"
-        r"tenths?)\b",
-        _SHARE_WORDS,
-    ),
-    ("QUANTITY", r"£\d{1,4} \d{1,2}s\.(?: \d{1,2}d\.)?", _ANY),
     (
         "CODE",
         rf"{_NUMBERED}(?:nos?\.? ?)?\K{_PREFIX}\d+"
@@ -304,6 +248,7 @@ _CASED: tuple[Rule, ...] = (
 _RULES = (
     *(Rule(kind=k, pattern=p, words=w, reads_capitals=False) for k, p, w in _PATTERNS),
     *TIMES,
+    *AMOUNTS,
     *PEOPLE,
     *_CASED,
     *SHORT_NAMES,

@@ -91,7 +91,8 @@ _ILL_ENDINGS = (
 )
 _ILLNESSES = vocabulary.words("""
 dystrophy, syndrome, disease, disorder, cancer, tumour, tumor, depression, dependence, addiction,
-fever, infection, paralysis, stroke, concussion, miscarriage, haemorrhage, epilepsy
+fever, infection, paralysis, stroke, concussion, injury, injuries, bruises, haematoma, haematomas,
+ulcer, wound, wounds, miscarriage, haemorrhage, epilepsy
 """)
 _HURT = vocabulary.words("""
 fractured, fracture, broken, amputated, dislocated, ruptured, sprained, perforated
@@ -173,6 +174,32 @@ PEOPLE: tuple[Rule, ...] = (
         words=_lower(_FOLK),
     ),
     Rule(kind="DEMOGRAPHIC", pattern=rf"\b{_NAME}-speaking\b", words=frozenset({"speaking"})),
+    # Offices in firms: "head of sales", "CFO", "senior product designer"; and "a Tory voter".
+    Rule(
+        kind="DEMOGRAPHIC",
+        pattern=r"\b(?:CEO|CFO|CTO|COO|CMO|CIO|CISO|EVP|SVP)\b|\b(?:[Hh]ead|[Dd]irector|"
+        r"[Vv]ice[- ][Pp]resident|"
+        r"[Pp]rofessor|[Ll]ecturer) (?:of|in) \p{L}[\p{L}-]+(?: (?:and|&) \p{L}[\p{L}-]+)?\b",
+        words=frozenset(
+            {"ceo", "cfo", "cto", "coo", "cmo", "cio", "ciso", "evp", "svp"}
+            | {"head", "director", "vice", "professor", "lecturer"}
+        ),
+    ),
+    Rule(
+        kind="DEMOGRAPHIC",
+        pattern=r"\b(?:[Ss]enior|[Jj]unior|[Cc]hief|[Ll]ead|[Pp]rincipal|"
+        r"[Ss]taff) (?:[\p{L}-]+ ){0,2}"
+        r"(?:designer|engineer|developer|nurse|architect|scientist|partner|lecturer|analyst|"
+        r"officer|"
+        r"consultant|accountant|manager|technician|producer|editor|buyer|planner|clerk)\b",
+        words=frozenset({"senior", "junior", "chief", "lead", "principal", "staff"}),
+    ),
+    Rule(
+        kind="DEMOGRAPHIC",
+        pattern=r"\b\p{Lu}\p{L}{2,20} (?:voter|supporter|councillor|activist|sympathiser|"
+        r"driver)s?\b",
+        words=frozenset({"voter", "supporter", "councillor", "activist", "sympathiser", "driver"}),
+    ),
     Rule(
         kind="DEMOGRAPHIC",
         pattern=rf"\b(?:{'|'.join(sorted(_STANDINGS, key=len, reverse=True))})\b"
@@ -203,6 +230,16 @@ IN_COURT: tuple[Rule, ...] = (
         r"(?: of the [\p{Ll}-]+(?: [\p{Ll}-]+)?(?= (?:of|in|at|for)\b|[,.;)]))?",
         num_modifiers=2,
         reads_capitals=False,
+    ),
+    # "He is a journeyman plasterer and".
+    Rule(
+        kind="DEMOGRAPHIC",
+        pattern=r"\b(?:[Hh]e|[Ss]he|I|who|[Aa]pplicants?|[Hh]usband|[Ww]ife|[Ff]ather|[Mm]other|"
+        r"[Ss]on|"
+        r"[Dd]aughter|[Bb]rother|[Ss]ister) (?:is|was|are|were|had been|became|remained) "
+        r"(?:then |formerly |still |now )?an? \K\p{Ll}[\p{L}'’ -]{2,40}?"
+        r"(?=[,.;:)\"”]| (?:at|in|of|who|from|with|for|and|by|on|when|until|since|to|whose|"
+        r"employed|living|serving|working)\b)",
     ),
     Rule(kind="PERSON", pattern=r"(?<![\p{L}\d.'’-])[XYZ](?![\p{L}\d'’-]|\.)"),
 )

@@ -70,3 +70,8 @@ def alternatives(words: Iterable[str]) -> str:
     """A pattern of any of the words, which begin with a capital or not."""
     parts = (f"[{w[0].upper()}{w[0]}]{w[1:]}" if w[0].islower() else w for w in words)
     return f"(?:{'|'.join(parts)})"
+
+
+def with_plurals(singulars: str) -> frozenset[str]:
+    """Words between blanks, each with and without an s."""
+    return frozenset(word + ending for word in singulars.split() for ending in ("", "s"))

@@ -22,7 +22,7 @@ from .text_index import TextIndex, matches_at
 
 _FEW_CHARACTERS = 2
 _EVERYWHERE = ((0, None),)
-_REACHES = (24, 48, 104)
+_REACHES = (24, 48, 104, 240)
 _NUMS_DIGITS = (1, 2, 4, 6, 8, 10)
 """Patterns of about the same reach, with about as many digits, share what they see of a text."""
 

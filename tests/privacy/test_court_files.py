@@ -72,6 +72,14 @@ def finding(kind: str, text: str, value: str) -> Finding:
         ("paid £9 14s. 6d. a week", "QUANTITY", "£9 14s. 6d."),
         ("a share of 3/8 each", "QUANTITY", "3/8"),
         ("parcels 107 and 615 at", "CODE", "107 and 615"),
+        ("Ms Yel (head of sales) and", "DEMOGRAPHIC", "head of sales"),
+        ("our CFO, Ms Yel", "DEMOGRAPHIC", "CFO"),
+        ("a senior product designer at", "DEMOGRAPHIC", "senior product designer"),
+        ("he was a Tory voter until", "DEMOGRAPHIC", "Tory voter"),
+        ("Ms Yel, 34 yo, asked", "AGE", "34 yo"),
+        ("M, 34, asked", "AGE", "34"),
+        ("in her early 40s and", "AGE", "40s"),
+        ("in his thirties and", "AGE", "thirties"),
         ("served on Christmas Eve 2003 by", "DATE_TIME", "Christmas Eve 2003"),
         ("on Mother's Day 2007 the", "DATE_TIME", "Mother's Day 2007"),
     ],
@@ -141,6 +149,12 @@ def test_dates_and_times_in_words_are_found_and_become_others(written: str, kind
     assert told[written] != written
     # Of the same form: as many words, of the same signs.
     assert len(told[written].split()) == len(written.split()) or written == "Thanksgiving"
+
+
+def test_in_a_file_of_a_court_what_somebody_is_stands_behind_the_verb() -> None:
+    value = ("DEMOGRAPHIC", "journeyman plasterer")
+    assert value in found(f"{COURT}He was a journeyman plasterer and lived there.")
+    assert value not in found("He was a journeyman plasterer and lived there.")
 
 
 @pytest.mark.parametrize("text", ["the second of them", "a week of rain", "half of three", "1h5"])

@@ -46,6 +46,12 @@ FOUND = [
     ("VEHICLE_PLATE", "la Clio AB-123-CD", "AB-123-CD"),
     (
         "ADDRESS",
+        "sent to Nordlys gate 3, 0999 Lindenau on",
+        "Nordlys gate 3, 0999 Lindenau",
+    ),
+    ("ADDRESS", "at Ermis 15, Lindenau 999 63, where", "Ermis 15, Lindenau 999 63"),
+    (
+        "ADDRESS",
         "the goods to Hauptweg 12, 99999 Lindenau am See?",
         "Hauptweg 12, 99999 Lindenau am See",
     ),
