@@ -335,9 +335,11 @@ _INNER_EMAILS = (
     Pattern(
         "inner e-mail",
         r"(?<![\w.+-])\w[\w.+-]{0,62}@(?:[a-z0-9-]{1,63}\.){0,4}"
-        r"(?:localhost|localdomain|local|internal|intranet|lan|corp|home|private)(?![\w-]|\.\w)",
+        r"(?:localhost|localdomain|local|internal|intranet|lan|corp|home|private|"
+        r"example|test|invalid|onion|alt)(?![\w-]|\.\w)",
         0.6,
     ),
 )
-"""Of hosts that only a company or a household knows (RFC 6762, appendix G)."""
+"""Of hosts without a public suffix, which only a company or a household knows (RFC 6762, appendix
+G), or nobody (RFC 2606 and 9476)."""
 _URLS = (Pattern("url", r"(?<![\w@])(?:https?://|www\.)[^\s<>\"'()\[\]{}|\\^`]{3,}", 0.6),)

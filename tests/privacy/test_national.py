@@ -38,6 +38,7 @@ FOUND = [
     ("USERNAME", "ls /Users/rosa-acht/Desktop", "rosa-acht"),
     ("EMAIL_ADDRESS", "mail rosa.acht@mail.internal today", "rosa.acht@mail.internal"),
     ("EMAIL_ADDRESS", "from rosa@localhost at noon", "rosa@localhost"),
+    ("EMAIL_ADDRESS", "ask errol.b@parish.example, or", "errol.b@parish.example"),
     ("VEHICLE_PLATE", "a blue van, AB12 CDE, was seen", "AB12 CDE"),
     ("VEHICLE_PLATE", "my car reg is mh12ab1234", "mh12ab1234"),
     ("VEHICLE_PLATE", "the scooter MH 12 AB 1234 is mine", "MH 12 AB 1234"),
