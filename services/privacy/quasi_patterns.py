@@ -79,6 +79,11 @@ _MONTH_WORDS = frozenset(
     short for month in vocabulary.MONTHS for short in (month.lower(), month[:3].lower(), "sept")
 )
 _UNIT_WORDS = with_plurals("year month week day hour minute night")
+_NUMBERED_THINGS = (
+    *("emp", "employee", "staff", "badge", "crew", "driver", "officer", "patient", "student"),
+    *("member", "session", "device", "tag", "plate", "truck", "lorry", "registered", "locker"),
+    *("ext", "extension"),
+)
 _PLOT_WORDS = with_plurals("parcel folio plot lot volume entry") | {"entries"}
 _STREET_WORDS = frozenset({"street", "road", "avenue", "lane", "boulevard", "terrace", "crescent"})
 _WEEKDAY_WORDS = with_plurals("monday tuesday wednesday thursday friday saturday sunday")
@@ -176,6 +181,18 @@ _PATTERNS: tuple[tuple[str, str, frozenset[str]], ...] = (
     ),
     ("CODE", r"(?i)\b(?:nos?|number|ref)\.? \K(?-i:[A-Z]{0,4}[- ]?)\d{4,}(?![\w/])", _ANY),
     ("CODE", r"(?<!\w)\p{Lu}{1,3}[ -]?\d{5,9}(?!\w)", _ANY),
+    # "emp. 30418", "tag 7KLM204", "the last four are 3381".
+    (
+        "CODE",
+        rf"\b(?i:{'|'.join(_NUMBERED_THINGS)})\.?(?: (?i:id|no\.?|number))?[:#]? "
+        r"\K#?[A-Z]{0,4}[ -]?\d{3,8}(?: ?[A-Z]{2,4}|[A-Z]{2,4}\d{3,4})?\b(?![.,:/]\d)",
+        frozenset(_NUMBERED_THINGS),
+    ),
+    (
+        "CODE",
+        r"(?i)\blast (?:four|4|three|3)(?: digits| numbers)?[^\d\n]{0,24}\K\d{3,4}\b(?![.,:/]\d)",
+        frozenset({"last"}),
+    ),
     # As courts number files: "4 Js 212/61", "III K 214/05".
     (
         "CODE",
