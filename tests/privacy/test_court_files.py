@@ -166,11 +166,9 @@ def test_words_of_time_alone_are_none(text: str) -> None:
 
 
 def test_a_day_has_a_nought_before_it_only_where_it_had_one() -> None:
-    text = "Ms Rosalind Yel came on the 14th, and left at 09h00."
+    text = "Ms Rosalind Yel came on the 14th."
     told = {r.original: r.surrogate for r in DEIDENTIFIER.preview(text).replacements}
     assert not told["14th"].startswith("0")
-    hour, minute = map(int, told["09h00"].split("h"))
-    assert hour < 24 and minute < 60
 
 
 def test_what_a_rule_is_not_tried_on_it_finds_nothing_in() -> None:
