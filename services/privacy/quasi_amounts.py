@@ -9,11 +9,12 @@ from .spelled import NUMBER_WORDS
 
 NUMBER_WORD = rf"(?:{NUMBER_WORDS.pattern}|a hundred|several hundred)"
 """A number in words, as they are used of amounts."""
-_CURRENCY_CODE = (
+CURRENCY_CODE = (
     r"(?:EUR|USD|GBP|CHF|PLN|TRL|TRY|RUB|RUR|UAH|HUF|CZK|SKK|RON|ROL|BGN|BGL|SEK|NOK|DKK|"
     r"FIM|ATS|DEM|FRF|ITL|ESP|PTE|GRD|MDL|GEL|AMD|AZN|HRK|RSD|MKD|INR|Rs\.?|JPY|CAD|AUD|"
     r"NLG|BEF|IEP|LTL|LVL|EEK|SIT|BAM|ALL|LUF|MTL|CYP|ISK|CNY|BRL|ZAR|MXN)"
 )
+"""Codes of currencies (ISO 4217), those of the past as well."""
 _CURRENCY = (
     r"(?:euros?|dollars?|pounds(?: sterling)?|francs?|marks?|kronor|kroner|zlotys?|"
     r"roubles?|rubles?|liras?|lire|lei|leva|levs?|forints?|hryvnias?|denars?|dinars?|"
@@ -33,7 +34,7 @@ _CURRENCY_WORDS = with_plurals(
     "euro dollar pound sterling franc mark kronor kroner zloty rouble ruble lira lire lei leva lev "
     "forint hryvnia denar dinar rupee yen yuan peseta escudo drachma crown koruna schilling "
     "shilling guilder markka litai lats tolar kuna marka manat dram rand peso reais dirham"
-) | frozenset(regex.findall(r"[a-z]+", _CURRENCY_CODE.lower()))
+) | frozenset(regex.findall(r"[a-z]+", CURRENCY_CODE.lower()))
 _MEASURE_WORDS = with_plurals(
     "kg kilogram gram g kilo lbs pound tonne km kilometre mile metre hectare acre dönüm dönum "
     "donüm donum dunam litre square sq m cubic cm centimetre mm millimetre feet inche yard page "
@@ -43,13 +44,13 @@ _SHARE_WORDS = with_plurals("half third quarter fifth sixth eighth tenth")
 _ANY: frozenset[str] = frozenset()
 _PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
     (
-        rf"(?<![\w])(?:{_CURRENCY_CODE} ?|(?:DM|SFr\.?|FF|Fmk|Ptas?\.?|Lit\.?|kr\.?|ATS|öS) "
+        rf"(?<![\w])(?:{CURRENCY_CODE} ?|(?:DM|SFr\.?|FF|Fmk|Ptas?\.?|Lit\.?|kr\.?|ATS|öS) "
         rf"|(?:IR|US|C|A|NZ|HK|S|R|CA|AU)?[$€£₹] ?){_AMOUNT}(?!\w)",
         _ANY,
     ),
     (
         rf"(?<![\w.,])(?:{_AMOUNT}|{NUMBER_WORD}) (?:(?:old|new) )?(?:[A-Z][a-z]+ ){{0,2}}"
-        rf"(?:{_CURRENCY}|{_CURRENCY_CODE})\b"
+        rf"(?:{_CURRENCY}|{CURRENCY_CODE})\b"
         r"(?: \([A-Z]{3}\)| \((?:approximately|about|around|some|equivalent to) [^()\n]{1,40}\))?",
         _CURRENCY_WORDS,
     ),
@@ -59,7 +60,7 @@ _PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
         _MEASURE_WORDS,
     ),
     (
-        rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{_CURRENCY_CODE})\)",
+        rf"(?<![\w.,]){_AMOUNT} (?:\p{{L}}+ ){{1,3}}\((?:{CURRENCY_CODE})\)",
         _CURRENCY_WORDS,
     ),
     (r"(?<![\w.,])\d+(?:[.,]\d+)?%", _ANY),

@@ -11,6 +11,7 @@ import regex
 from spacy.lang.en.stop_words import STOP_WORDS
 
 from . import vocabulary
+from .quasi_amounts import CURRENCY_CODE
 from .quasi_rule import WORD, Rule
 
 _CAPITALISED = r"\p{Lu}[\p{L}\p{M}'’.-]{0,40}+"
@@ -44,12 +45,6 @@ _NOBODYS_BODIES = regex.compile(
     r"(?: of (?:Human Rights|Europe|the Court|Appeals?))?$"
     r"|.*\b(?:Rules?|Code|Act|Article|Section|Protocol) of\b.*"
 )
-_CURRENCIES = (
-    r"EUR|USD|GBP|CHF|PLN|TRL|TRY|RUB|RUR|UAH|HUF|CZK|SKK|RON|ROL|BGN|BGL|SEK|NOK|DKK|FIM|ATS|"
-    r"DEM|FRF|ITL|ESP|"
-    r"PTE|GRD|MDL|GEL|AMD|AZN|HRK|RSD|MKD|INR|JPY|CAD|AUD|NLG|BEF|IEP|LTL|LVL|EEK|SIT|BAM|ALL|"
-    r"LUF|MTL|CYP|ISK"
-)
 _NUMBERED_BODIES = vocabulary.words("""
 Prison, Colony, Station, School, Hospital, Clinic, Kindergarten, Battalion, Brigade, Regiment, Unit,
 Section, Division, Lyceum, Gymnasium, Polyclinic, Department, SIZO, Institution
@@ -65,7 +60,7 @@ SHORT_NAMES: tuple[Rule, ...] = (
     Rule(
         kind="ORGANIZATION",
         pattern=r"\((?:[^()\n]{0,60}[–-] |(?:hereinafter|hereafter|henceforth|abbreviated),? )?"
-        rf"(?:the )?[\"“‘«']?(?:the )?\K(?!(?:{_CURRENCIES})\b)\p{{Lu}}{{2,8}}(?:-\p{{Lu}}+)?"
+        rf"(?:the )?[\"“‘«']?(?:the )?\K(?!{CURRENCY_CODE}\b)\p{{Lu}}{{2,8}}(?:-\p{{Lu}}+)?"
         r"(?=[\"”’»']?\))",
     ),
     Rule(

@@ -147,7 +147,7 @@ PEOPLE: tuple[Rule, ...] = (
         rf"{'|'.join(_ILLNESSES)})(?![\p{{L}}-])",
         words=_lower(_ILLNESSES),
         endings=_ILL_ENDINGS,
-        num_modifiers=2,
+        takes_modifiers=True,
         reads_capitals=False,
     ),
     Rule(
@@ -228,7 +228,7 @@ IN_COURT: tuple[Rule, ...] = (
         kind="DEMOGRAPHIC",
         pattern=rf"(?<=[\p{{L}}-] )(?:{'|'.join(_TRADES)}|\p{{Ll}}{{3,12}}ologist)s?(?![\p{{L}}-])"
         r"(?: of the [\p{Ll}-]+(?: [\p{Ll}-]+)?(?= (?:of|in|at|for)\b|[,.;)]))?",
-        num_modifiers=2,
+        takes_modifiers=True,
         reads_capitals=False,
     ),
     # "He is a journeyman plasterer and".

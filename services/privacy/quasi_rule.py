@@ -31,8 +31,8 @@ class Rule:
     """The same of how words end."""
     reads_capitals: bool = True
     """Whether it finds what it should only where a capital tells a name."""
-    num_modifiers: int = 0
-    """Words before a match that are of it, at most: "paediatric neurologist"."""
+    takes_modifiers: bool = False
+    """Whether up to two words before a match, but small ones, are of it: "heart surgeon"."""
 
     def may_match(self, words: frozenset[str]) -> bool:
         """Whether a text of these words, in small letters, may hold a match."""
@@ -46,7 +46,7 @@ class Rule:
         """Kind, start and end of each match."""
         for match in _compiled(self.pattern, flags).finditer(text, timeout=timeout):
             start, end = match.span()
-            if self.num_modifiers:
+            if self.takes_modifiers:
                 start = _with_modifiers(text, start)
             yield self.kind, start, end
 

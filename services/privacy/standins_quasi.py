@@ -42,7 +42,15 @@ entrance floor authority observatory gazette league command gendarmerie governor
 """
 _KEPT = frozenset(_KEPT_WORDS.split())
 # Of a word in two pools, the first tells.
-_POOLS = (*(NATIONALITIES, ETHNICITIES, RELIGIONS, RANKS, OCCUPATIONS, CONDITIONS, DEM_STATUSES),)
+_POOLS = (
+    NATIONALITIES,
+    ETHNICITIES,
+    RELIGIONS,
+    RANKS,
+    OCCUPATIONS,
+    CONDITIONS,
+    DEM_STATUSES,
+)
 _ILL = regex.compile(
     r"\b(?:\p{L}+(?:itis|ectomy|aemia|opathy|plegia|osis)|dystrophy|syndrome|disease|disorder|cancer|"
     r"tumou?r|depression|dependence|addiction|fever|infection|paralysis|stroke|concussion|injury|"
